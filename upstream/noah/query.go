@@ -1,0 +1,139 @@
+package noah
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/signerd/signerd/upstream"
+)
+
+// queryParams is the claim of that name: JSON values by parameter name. Nil means no query.
+type queryParams map[string]json.RawMessage
+
+// maxSafeInteger is the largest integer that JavaScript, which NOAH's own code is written in, holds exactly.
+const maxSafeInteger = 1<<53 - 1
+
+// newQueryParams takes the query on the wire or typed parameters, never both.
+func newQueryParams(wire string, typed map[string]any) (queryParams, error) {
+	if wire != "" && len(typed) > 0 {
+		return nil, upstream.Invalid("query_params", "path carries a query as well; wanted one of the two")
+	}
+	if wire != "" {
+		return parseQuery(wire)
+	}
+	if len(typed) == 0 {
+		return nil, nil
+	}
+	params := make(queryParams, len(typed))
+	for name, value := range typed {
+		text, err := encodeValue(value, true)
+		if err != nil {
+			return nil, err
+		}
+		params[name] = text
+	}
+	return params, nil
+}
+
+// parseQuery decodes a query as HTML forms encode one: every value a string, a repeated name an array in order.
+func parseQuery(wire string) (queryParams, error) {
+	values := make(map[string][]string)
+	for pair := range strings.SplitSeq(wire, "&") {
+		if pair == "" {
+			return nil, upstream.Invalid("path", "its query holds an empty pair (&& or & at an end)")
+		}
+		rawName, rawValue, _ := strings.Cut(pair, "=")
+		name, err := unescape(rawName)
+		if err != nil {
+			return nil, err
+		}
+		value, err := unescape(rawValue)
+		if err != nil {
+			return nil, err
+		}
+		values[name] = append(values[name], value)
+	}
+	params := make(queryParams, len(values))
+	for name, list := range values {
+		var v any = list
+		if len(list) == 1 {
+			v = list[0]
+		}
+		text, err := marshal(v)
+		if err != nil {
+			return nil, err
+		}
+		params[name] = text
+	}
+	return params, nil
+}
+
+func unescape(s string) (string, error) {
+	decoded, err := url.QueryUnescape(s)
+	if err != nil {
+		return "", upstream.Invalid("path", "its query holds a %% that two hexadecimal digits do not follow")
+	}
+	if !utf8.ValidString(decoded) {
+		return "", upstream.Invalid("path", "its query is not UTF-8 once percent-decoded")
+	}
+	return decoded, nil
+}
+
+// encodeValue writes one typed value as JSON. Lists hold scalars only.
+func encodeValue(value any, listAllowed bool) (json.RawMessage, error) {
+	const field = "query_params"
+	switch v := value.(type) {
+	case string:
+		if !utf8.ValidString(v) {
+			return nil, upstream.Invalid(field, "it holds text that is not UTF-8")
+		}
+		return marshal(v)
+	case bool:
+		return marshal(v)
+	case float64:
+		return encodeNumber(v)
+	case []any:
+		if !listAllowed {
+			return nil, upstream.Invalid(field, "it holds a list within a list")
+		}
+		items := make([]json.RawMessage, len(v))
+		for i, item := range v {
+			text, err := encodeValue(item, false)
+			if err != nil {
+				return nil, err
+			}
+			items[i] = text
+		}
+		return marshal(items)
+	}
+	return nil, upstream.Invalid(field, "it holds a null or an object; wanted strings, booleans, numbers, or lists of these")
+}
+
+// encodeNumber writes a number as ECMAScript's Number::toString does. encoding/json follows it but for negative zero.
+func encodeNumber(n float64) (json.RawMessage, error) {
+	const field = "query_params"
+	switch {
+	case math.IsNaN(n) || math.IsInf(n, 0):
+		return nil, upstream.Invalid(field, "it holds a number that JSON cannot write (NaN or infinity)")
+	case n == 0:
+		return json.RawMessage("0"), nil
+	case n == math.Trunc(n) && math.Abs(n) > maxSafeInteger:
+		return nil, upstream.Invalid(field, "it holds an integer beyond 2^53-1, which is no longer exact; send it as a string")
+	}
+	return marshal(n)
+}
+
+// marshal is json.Marshal without HTML escapes, so that text stays as short as it was.
+func marshal(v any) (json.RawMessage, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, upstream.Invalid("query_params", "it cannot be written as JSON")
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+}

@@ -1,0 +1,94 @@
+package noah
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"time"
+
+	"github.com/signerd/signerd/upstream"
+)
+
+// How long a signature may be good for. NOAH refuses more than 15 minutes; its own code uses 5.
+const (
+	DefaultTTL = 5 * time.Minute
+	MaxTTL     = 15 * time.Minute
+)
+
+// RequestParams is what a caller says of the request it is about to send.
+type RequestParams struct {
+	// Method is an HTTP token, in any case.
+	Method string
+	// Path is the request target as it goes on the wire, with its query unless QueryParams is given.
+	Path string
+	// QueryParams are typed query parameters: string, bool, float64, or []any of these. Empty means none.
+	QueryParams map[string]any
+	// Body is the exact body; empty means no body.
+	Body []byte
+	// BodySHA256 stands in for Body: 32 bytes. The hash of zero bytes means no body.
+	BodySHA256 []byte
+	// TTL is in whole seconds up to MaxTTL; 0 means DefaultTTL.
+	TTL time.Duration
+}
+
+// Request is a checked request; only NewRequest makes one.
+type Request struct {
+	method   string
+	target   upstream.Target
+	query    queryParams
+	bodyHash string
+	ttl      time.Duration
+}
+
+// NewRequest checks p. Errors are *upstream.FieldError.
+func NewRequest(p RequestParams) (Request, error) {
+	var r Request
+	var err error
+	if r.method, err = upstream.ParseMethod(p.Method); err != nil {
+		return Request{}, err
+	}
+	if r.target, err = upstream.ParseTarget(p.Path); err != nil {
+		return Request{}, err
+	}
+	if r.query, err = newQueryParams(r.target.Query(), p.QueryParams); err != nil {
+		return Request{}, err
+	}
+	if r.bodyHash, err = bodyHash(p.Body, p.BodySHA256); err != nil {
+		return Request{}, err
+	}
+	if r.ttl, err = lifetime(p.TTL); err != nil {
+		return Request{}, err
+	}
+	return r, nil
+}
+
+// emptySHA256 is the hash of a body that is not there.
+var emptySHA256 = sha256.Sum256(nil)
+
+// bodyHash is lower-case hex, or empty for no body.
+func bodyHash(body, sum []byte) (string, error) {
+	switch {
+	case len(body) > 0 && len(sum) > 0:
+		return "", upstream.Invalid("body_sha256", "it is given beside body; wanted one of the two")
+	case len(body) > 0:
+		h := sha256.Sum256(body)
+		return hex.EncodeToString(h[:]), nil
+	case len(sum) == 0 || bytes.Equal(sum, emptySHA256[:]):
+		return "", nil
+	case len(sum) != sha256.Size:
+		return "", upstream.Invalid("body_sha256", "it has %d bytes; a SHA-256 has %d", len(sum), sha256.Size)
+	}
+	return hex.EncodeToString(sum), nil
+}
+
+func lifetime(ttl time.Duration) (time.Duration, error) {
+	switch {
+	case ttl == 0:
+		return DefaultTTL, nil
+	case ttl < time.Second || ttl > MaxTTL:
+		return 0, upstream.Invalid("ttl", "it is outside 1 to %d seconds", MaxTTL/time.Second)
+	case ttl%time.Second != 0:
+		return 0, upstream.Invalid("ttl", "it is not a whole number of seconds")
+	}
+	return ttl, nil
+}
