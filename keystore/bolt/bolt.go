@@ -1,0 +1,291 @@
+// Package bolt is the embedded store: one bbolt file on a local disk, for one signerd process.
+//
+// It is for cmd/signerd, which opens it and hands it to keystore. It sees only sealed records, and never interprets
+// them.
+package bolt
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/signerd/signerd/internal/durable"
+	"github.com/signerd/signerd/keystore"
+)
+
+// The file's layout: one bucket of records (name → generation, 8 bytes big-endian, then the sealed bytes) and one for
+// the store's own numbers.
+var (
+	bucketRecords = []byte("records")
+	bucketMeta    = []byte("meta")
+	keyFormat     = []byte("format")
+	keyRevision   = []byte("revision")
+)
+
+const format = 1
+
+// lockWait is how long Open waits for another process to let go of the file.
+const lockWait = time.Second
+
+// Errors of Open.
+var (
+	// ErrInUse says that another process has the file open.
+	ErrInUse = errors.New("another process is using it")
+	// ErrNotStore says that the file is damaged as a database, or is none of ours.
+	ErrNotStore = errors.New("it is not a readable signerd store")
+	// ErrPermissions says that the file is open to others than its owner.
+	ErrPermissions = errors.New("its mode lets other users read or write it; wanted 0600")
+)
+
+// Store implements keystore.Store.
+type Store struct {
+	db *bbolt.DB
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced at every commit
+	closed  bool
+	done    chan struct{}
+}
+
+var _ keystore.Store = (*Store)(nil)
+
+// Create makes a new, empty store file with mode 0600, whole or not at all. It fails with fs.ErrExist if there is one.
+func Create(path string) error {
+	switch _, err := os.Lstat(path); {
+	case err == nil:
+		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	unfinished := path + ".new"
+	if err := os.Remove(unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	s, err := open(unfinished, layOut)
+	if err != nil {
+		return err
+	}
+	if err := s.Close(); err != nil {
+		return err
+	}
+	// A link, unlike a rename, replaces nothing.
+	if err := os.Link(unfinished, path); err != nil {
+		return err
+	}
+	return errors.Join(os.Remove(unfinished), durable.SyncDir(filepath.Dir(path)))
+}
+
+func layOut(tx *bbolt.Tx) error {
+	if _, err := tx.CreateBucket(bucketRecords); err != nil {
+		return err
+	}
+	meta, err := tx.CreateBucket(bucketMeta)
+	if err != nil {
+		return err
+	}
+	if err := meta.Put(keyFormat, number(format)); err != nil {
+		return err
+	}
+	return meta.Put(keyRevision, number(0))
+}
+
+// Open opens an existing store file. Errors: fs.ErrNotExist, ErrInUse, ErrPermissions, ErrNotStore.
+func Open(path string) (*Store, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular() || info.Size() == 0:
+		return nil, fmt.Errorf("opening %s: %w", path, ErrNotStore)
+	case info.Mode().Perm()&0o077 != 0:
+		return nil, fmt.Errorf("opening %s (mode %04o): %w", path, info.Mode().Perm(), ErrPermissions)
+	}
+	return open(path, nil)
+}
+
+func open(path string, prepare func(*bbolt.Tx) error) (*Store, error) {
+	s := &Store{changed: make(chan struct{}), done: make(chan struct{})}
+	var file *os.File
+	options := &bbolt.Options{Timeout: lockWait, FreelistType: bbolt.FreelistMapType,
+		OpenFile: func(path string, flag int, mode fs.FileMode) (f *os.File, err error) {
+			file, err = os.OpenFile(path, flag, mode)
+			return file, err
+		}}
+	err := onDamagedFile(func() (err error) {
+		s.db, err = bbolt.Open(path, 0o600, options)
+		switch {
+		case errors.Is(err, bbolterrors.ErrTimeout):
+			return ErrInUse
+		case errors.As(err, new(*fs.PathError)):
+			return err // of the file system, and says nothing about the content
+		case err != nil:
+			return fmt.Errorf("%w: %w", ErrNotStore, err)
+		case prepare != nil:
+			return s.db.Update(prepare)
+		default:
+			return s.db.View(checkFormat)
+		}
+	})
+	if err == nil {
+		return s, nil
+	}
+	err = fmt.Errorf("opening %s: %w", path, err)
+	if s.db != nil {
+		return nil, errors.Join(err, s.db.Close())
+	}
+	// When bbolt panicked, the file is still open and locked. Closing it unlocks nothing while it is mapped.
+	_ = syscall.Flock(int(file.Fd()), syscall.LOCK_UN)
+	_ = file.Close()
+	return nil, err
+}
+
+func checkFormat(tx *bbolt.Tx) error {
+	meta := tx.Bucket(bucketMeta)
+	if meta == nil || tx.Bucket(bucketRecords) == nil {
+		return ErrNotStore
+	}
+	if found := meta.Get(keyFormat); string(found) != string(number(format)) {
+		return fmt.Errorf("%w: its format is not %d", ErrNotStore, format)
+	}
+	return nil
+}
+
+// onDamagedFile runs use, and turns what bbolt does on a damaged file (it panics, or reads beyond the file's end) into
+// an error.
+func onDamagedFile(use func() error) (err error) {
+	old := debug.SetPanicOnFault(true)
+	defer debug.SetPanicOnFault(old)
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %v", ErrNotStore, r)
+		}
+	}()
+	return use()
+}
+
+// Load implements keystore.Store.
+func (s *Store) Load(ctx context.Context) (records []keystore.Record, revision uint64, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, 0, err
+	}
+	err = s.guard(func() error {
+		return s.db.View(func(tx *bbolt.Tx) error {
+			revision = readRevision(tx)
+			return tx.Bucket(bucketRecords).ForEach(func(name, value []byte) error {
+				r := keystore.Record{Name: string(name)}
+				if len(value) >= 8 {
+					r.Generation = binary.BigEndian.Uint64(value)
+					r.Sealed = append([]byte(nil), value[8:]...)
+				}
+				// A shorter value is damaged: the keystore, which has the list of what should be there, names it.
+				records = append(records, r)
+				return nil
+			})
+		})
+	})
+	return records, revision, err
+}
+
+// Commit implements keystore.Store.
+func (s *Store) Commit(ctx context.Context, changes []keystore.Change) (revision uint64, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	err = s.guard(func() error {
+		return s.db.Update(func(tx *bbolt.Tx) error {
+			records := tx.Bucket(bucketRecords)
+			for _, c := range changes {
+				if generation(records.Get([]byte(c.Name))) != c.Expect {
+					return fmt.Errorf("record %q: %w", c.Name, keystore.ErrConflict)
+				}
+			}
+			for _, c := range changes {
+				value := append(number(c.Generation), c.Sealed...)
+				if err := records.Put([]byte(c.Name), value); err != nil {
+					return err
+				}
+			}
+			revision = readRevision(tx) + 1
+			return tx.Bucket(bucketMeta).Put(keyRevision, number(revision))
+		})
+	})
+	if err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+	s.mu.Unlock()
+	return revision, nil
+}
+
+// Watch implements keystore.Store. No other process can commit while this one has the file.
+func (s *Store) Watch(ctx context.Context, after uint64) error {
+	for {
+		s.mu.Lock()
+		changed := s.changed
+		s.mu.Unlock()
+		var now uint64
+		err := s.guard(func() error {
+			return s.db.View(func(tx *bbolt.Tx) error {
+				now = readRevision(tx)
+				return nil
+			})
+		})
+		if err != nil || now > after {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.done:
+			return keystore.ErrStoreClosed
+		}
+	}
+}
+
+// Close implements keystore.Store. It waits for calls under way.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	first := !s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if !first {
+		return nil
+	}
+	close(s.done)
+	return s.db.Close()
+}
+
+// guard runs one use of the database and gives its errors the names of the contract.
+func (s *Store) guard(use func() error) error {
+	err := onDamagedFile(use)
+	if errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
+		return keystore.ErrStoreClosed
+	}
+	return err
+}
+
+func readRevision(tx *bbolt.Tx) uint64 { return generation(tx.Bucket(bucketMeta).Get(keyRevision)) }
+
+// generation reads the number at the start of a stored value; 0 when there is none.
+func generation(value []byte) uint64 {
+	if len(value) < 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(value)
+}
+
+func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

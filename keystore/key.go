@@ -1,0 +1,90 @@
+package keystore
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/signerd/signerd/policy"
+	"github.com/signerd/signerd/upstream"
+)
+
+// State is where a version is in its life.
+type State string
+
+// The states of a version: PENDING → ENABLED ⇄ DISABLED.
+const (
+	Pending  State = "PENDING"  // a part is missing that the partner has yet to give; it cannot sign
+	Enabled  State = "ENABLED"  // it can be made active
+	Disabled State = "DISABLED" // it cannot sign until it is enabled
+)
+
+// Key is one partner account as it was at one generation. It is immutable and safe for concurrent use. Of its material
+// only Credential gives anything, and only against a permit.
+type Key struct {
+	Name        string
+	Scheme      string
+	Environment upstream.Environment
+	Enabled     bool
+	// Active is the number of the version that signs; 0 for none.
+	Active uint32
+	// Generation is the store's counter at the key's last change.
+	Generation uint64
+	CreateTime time.Time
+	UpdateTime time.Time
+
+	labels   map[string]string
+	versions []Version
+	sealed   []byte // the stored record, for the next change
+}
+
+// Version is one set of material of a key.
+type Version struct {
+	Number      uint32
+	State       State
+	Algorithm   string
+	Fingerprint [32]byte
+	CreateTime  time.Time
+	// Creator is the caller that made it.
+	Creator string
+
+	credential upstream.Credential
+}
+
+// PublicKey is the SubjectPublicKeyInfo in DER, nil where the scheme has none.
+func (v Version) PublicKey() []byte { return v.credential.PublicKey() }
+
+// Labels is a copy of the key's labels.
+func (k *Key) Labels() map[string]string { return maps.Clone(k.labels) }
+
+// Versions is a copy of the list of all versions, by number.
+func (k *Key) Versions() []Version { return slices.Clone(k.versions) }
+
+// Version finds a version by its number.
+func (k *Key) Version(number uint32) (Version, bool) {
+	for _, v := range k.versions {
+		if v.Number == number {
+			return v, true
+		}
+	}
+	return Version{}, false
+}
+
+// Credential gives what the active version signs with, and that version's number. It uses the permit up. Errors:
+// policy.ErrPermit, ErrKeyDisabled, ErrNoActiveVersion.
+func (k *Key) Credential(permit *policy.Permit) (upstream.Credential, uint32, error) {
+	if err := permit.Redeem(k.Name); err != nil {
+		return nil, 0, err
+	}
+	if !k.Enabled {
+		return nil, 0, ErrKeyDisabled
+	}
+	active, ok := k.Version(k.Active)
+	if !ok {
+		return nil, 0, ErrNoActiveVersion
+	}
+	if active.State != Enabled {
+		return nil, 0, ErrKeyDisabled
+	}
+	return active.credential, active.Number, nil
+}

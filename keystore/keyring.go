@@ -1,0 +1,102 @@
+package keystore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"github.com/signerd/signerd/internal/secret"
+)
+
+// RootKey wraps the keyring. Providers are in internal/rootkey; a cloud KMS or an HSM fits as well. Safe for
+// concurrent use.
+type RootKey interface {
+	// ID names the key without telling anything about it: at most 255 bytes.
+	ID() string
+	// Wrap encrypts and authenticates up to 64 KiB.
+	Wrap(ctx context.Context, plaintext []byte) ([]byte, error)
+	// Unwrap reverses Wrap; the plaintext is the caller's to wipe.
+	Unwrap(ctx context.Context, wrapped []byte) ([]byte, error)
+}
+
+// ErrWrongRootKey says that the store was made with another root key.
+var ErrWrongRootKey = errors.New("this root key does not open the store: it was made with another one")
+
+// keyring holds the data keys, and says which store they belong to.
+type keyring struct {
+	store  storeID
+	active uint32
+	keys   map[uint32]secret.Bytes
+}
+
+func newKeyring() keyring {
+	r := keyring{active: 1, keys: make(map[uint32]secret.Bytes)}
+	// crypto/rand never returns an error: it ends the program instead.
+	_, _ = rand.Read(r.store[:])
+	key := make([]byte, dataKeySize)
+	_, _ = rand.Read(key)
+	r.keys[r.active] = secret.New(key)
+	return r
+}
+
+// keyringRecord is what is stored: the root key's name in the clear, so that a wrong root key and a damaged record are
+// told apart, and the rest wrapped.
+type keyringRecord struct {
+	Format    int    `json:"format"`
+	RootKeyID string `json:"root_key_id"`
+	Wrapped   []byte `json:"wrapped"`
+}
+
+// keyringContent is what is wrapped.
+type keyringContent struct {
+	StoreID  []byte           `json:"store_id"`
+	Active   uint32           `json:"active"`
+	DataKeys []dataKeyContent `json:"data_keys"`
+}
+
+type dataKeyContent struct {
+	ID  uint32 `json:"id"`
+	Key []byte `json:"key"`
+}
+
+func (r keyring) wrap(ctx context.Context, root RootKey) ([]byte, error) {
+	content := keyringContent{StoreID: r.store[:], Active: r.active}
+	for id, key := range r.keys {
+		content.DataKeys = append(content.DataKeys, dataKeyContent{id, key.Reveal()})
+	}
+	plaintext, err := encode(content)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(plaintext)
+	wrapped, err := root.Wrap(ctx, plaintext)
+	if err != nil {
+		return nil, fmt.Errorf("wrapping the keyring with root key %s: %w", root.ID(), err)
+	}
+	return encode(keyringRecord{recordFormat, root.ID(), wrapped})
+}
+
+func unwrapKeyring(ctx context.Context, root RootKey, stored []byte) (keyring, error) {
+	var rec keyringRecord
+	if err := decode(stored, &rec); err != nil || rec.Format != recordFormat {
+		return keyring{}, damaged(nameKeyring, "it cannot be read")
+	}
+	if rec.RootKeyID != root.ID() {
+		return keyring{}, fmt.Errorf("%w (the store wants %q, this is %q)", ErrWrongRootKey, rec.RootKeyID, root.ID())
+	}
+	plaintext, err := root.Unwrap(ctx, rec.Wrapped)
+	if err != nil {
+		return keyring{}, damaged(nameKeyring, "root key %s does not open it", root.ID())
+	}
+	defer clear(plaintext)
+	var content keyringContent
+	if err := decode(plaintext, &content); err != nil || len(content.StoreID) != storeIDSize {
+		return keyring{}, damaged(nameKeyring, "what was wrapped cannot be read")
+	}
+	r := keyring{store: storeID(content.StoreID), active: content.Active, keys: make(map[uint32]secret.Bytes)}
+	for _, k := range content.DataKeys {
+		r.keys[k.ID] = secret.New(k.Key)
+	}
+	return r, nil
+}

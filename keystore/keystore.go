@@ -1,0 +1,436 @@
+// Package keystore keeps partners' keys: names, versions, their states, and their material, sealed.
+//
+// It is for server, which looks keys up while signing and changes them for operators. Lookups read an immutable
+// snapshot: they take no lock, touch no disk and decrypt nothing. Every change is sealed, written and anchored before
+// it is seen. Material comes out only as an opened credential, and only against a policy permit. The package knows no
+// partner (schemes are given to it), no database (see Store), and never decides who may do what.
+package keystore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/signerd/signerd/internal/secret"
+	"github.com/signerd/signerd/upstream"
+)
+
+// Errors that callers test for. server's error table gives each its code.
+var (
+	// ErrNotFound says that there is no such key or version.
+	ErrNotFound = errors.New("no such key or version")
+	// ErrKeyExists says that the name is taken.
+	ErrKeyExists = errors.New("a key of this name exists")
+	// ErrKeyDisabled says that the key, or the version asked for, is disabled.
+	ErrKeyDisabled = errors.New("the key or its version is disabled")
+	// ErrNoActiveVersion says that no version has been made active yet.
+	ErrNoActiveVersion = errors.New("the key has no active version")
+	// ErrUnavailable says that the store could not be read or written; the cause is wrapped.
+	ErrUnavailable = errors.New("the store is not available")
+	// ErrNotInitialized says that the store is empty.
+	ErrNotInitialized = errors.New("the store is empty: it has never been initialized")
+	// ErrInitialized says that Init found something in the store.
+	ErrInitialized = errors.New("the store is not empty: it has been initialized before")
+	// ErrDamaged says that records are missing, changed, moved or old; the error names them (see Damage).
+	ErrDamaged = errors.New("the store is damaged or was tampered with")
+	// ErrRolledBack says that the store as a whole is older than its anchor.
+	ErrRolledBack = errors.New("the store is older than its anchor: an older copy was put in its place")
+)
+
+// Config is what a keystore needs. Every field but Now is required.
+type Config struct {
+	Store   Store
+	Anchor  Anchor
+	RootKey RootKey
+	Schemes []upstream.Scheme
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+}
+
+func (c Config) now() time.Time {
+	if c.Now == nil {
+		return time.Now().UTC()
+	}
+	return c.Now().UTC()
+}
+
+func (c Config) scheme(name string) upstream.Scheme {
+	for _, s := range c.Schemes {
+		if s.Name() == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// Keystore is an open store. All methods are safe for concurrent use.
+type Keystore struct {
+	config  Config
+	current atomic.Pointer[snapshot]
+
+	// change serializes changes and reloads; reading takes no part in it.
+	change sync.Mutex
+	// uncertain says that the last commit may or may not have been written: reload before the next.
+	uncertain bool
+	// anchored is the counter that the anchor holds.
+	anchored uint64
+}
+
+// snapshot is all that the store held at one revision. It is immutable.
+type snapshot struct {
+	revision   uint64
+	head       head
+	sealer     *sealer
+	pepper     secret.Bytes
+	generation map[string]uint64 // of every record, the head's included
+	keys       map[string]*Key
+	names      []string // of keys, sorted
+	// serves says which environment each fingerprint belongs to, over all versions of all keys.
+	serves map[[32]byte]upstream.Environment
+}
+
+// Init makes the records of an empty store. ErrInitialized if there is anything in it, or if its anchor exists. An Init
+// that was interrupted is completed by the next.
+func Init(ctx context.Context, c Config) error {
+	records, _, err := c.Store.Load(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: reading it: %w", ErrUnavailable, err)
+	}
+	anchor, err := c.Anchor.Read()
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: reading the anchor: %w", ErrUnavailable, err)
+	case len(records) > 0 && anchor == nil:
+		return completeInit(ctx, c)
+	case len(records) > 0:
+		return ErrInitialized
+	case anchor != nil:
+		return fmt.Errorf("%w: the store is empty, yet its anchor exists: the store was removed", ErrInitialized)
+	}
+	ring := newKeyring()
+	s, err := newSealer(ring)
+	if err != nil {
+		return err
+	}
+	wrapped, err := ring.wrap(ctx, c.RootKey)
+	if err != nil {
+		return err
+	}
+	pepper := make([]byte, dataKeySize)
+	_, _ = rand.Read(pepper)
+	defer clear(pepper)
+	fence, err := encode(fenceRecord{recordFormat, pepper})
+	if err != nil {
+		return err
+	}
+	defer clear(fence)
+	written := []Record{
+		{nameKeyring, firstCounter, wrapped},
+		{nameFence, firstCounter, s.seal(nameFence, firstCounter, fence)},
+	}
+	h := head{}.with(written)
+	return commitInit(ctx, c, s, h, written)
+}
+
+// firstCounter is the counter of a store that has never changed since Init.
+const firstCounter = 1
+
+// completeInit writes the anchor of a store whose Init was interrupted. A store with any change in it had an anchor
+// once, so its loss is not repaired here.
+func completeInit(ctx context.Context, c Config) error {
+	k := &Keystore{config: c}
+	s, err := k.load(ctx)
+	if err != nil {
+		return err
+	}
+	if s.head.counter != firstCounter {
+		return ErrInitialized
+	}
+	return writeAnchor(c.Anchor, s.sealer, s.head)
+}
+
+func commitInit(ctx context.Context, c Config, s *sealer, h head, written []Record) error {
+	sealed, err := sealHead(s, h)
+	if err != nil {
+		return err
+	}
+	var changes []Change
+	for _, r := range append(written, sealed) {
+		changes = append(changes, Change{Record: r})
+	}
+	if _, err := c.Store.Commit(ctx, changes); err != nil {
+		if errors.Is(err, ErrConflict) {
+			return ErrInitialized
+		}
+		return fmt.Errorf("%w: writing it: %w", ErrUnavailable, err)
+	}
+	return writeAnchor(c.Anchor, s, h)
+}
+
+func sealHead(s *sealer, h head) (Record, error) {
+	plaintext, err := h.encode()
+	if err != nil {
+		return Record{}, err
+	}
+	return Record{nameHead, h.counter, s.seal(nameHead, h.counter, plaintext)}, nil
+}
+
+// Open reads and checks the whole store, and proves that it is not older than its anchor. Nothing is served from a
+// store with any fault: the error names every record concerned (ErrDamaged), or is ErrNotInitialized, ErrWrongRootKey,
+// ErrRolledBack or ErrUnavailable.
+func Open(ctx context.Context, c Config) (*Keystore, error) {
+	k := &Keystore{config: c}
+	s, err := k.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.checkAnchor(s); err != nil {
+		return nil, err
+	}
+	k.current.Store(s)
+	if err := k.raiseAnchor(); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// Verify does all the checks of Open, and changes nothing: neither store nor anchor.
+func Verify(ctx context.Context, c Config) error {
+	k := &Keystore{config: c}
+	s, err := k.load(ctx)
+	if err != nil {
+		return err
+	}
+	return k.checkAnchor(s)
+}
+
+// load reads the store into a snapshot.
+func (k *Keystore) load(ctx context.Context) (*snapshot, error) {
+	list, revision, err := k.config.Store.Load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w: reading it: %w", ErrUnavailable, err)
+	}
+	if len(list) == 0 {
+		return nil, ErrNotInitialized
+	}
+	records := make(map[string]Record, len(list))
+	for _, r := range list {
+		records[r.Name] = r
+	}
+	ring, ok := records[nameKeyring]
+	if !ok {
+		return nil, damaged(nameKeyring, "it is missing")
+	}
+	keys, err := unwrapKeyring(ctx, k.config.RootKey, ring.Sealed)
+	if err != nil {
+		return nil, err
+	}
+	sealer, err := newSealer(keys)
+	if err != nil {
+		return nil, damaged(nameKeyring, "%v", err)
+	}
+	h, err := openHead(sealer, records)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.compare(sealer, records); err != nil {
+		return nil, err
+	}
+	s := &snapshot{revision: revision, head: h, sealer: sealer, generation: make(map[string]uint64, len(records)),
+		keys: make(map[string]*Key), serves: make(map[[32]byte]upstream.Environment)}
+	return s, k.fill(s, records)
+}
+
+func openHead(s *sealer, records map[string]Record) (head, error) {
+	r, ok := records[nameHead]
+	if !ok {
+		return head{}, damaged(nameHead, "it is missing")
+	}
+	plaintext, err := s.open(nameHead, r.Generation, r.Sealed)
+	if err != nil {
+		return head{}, damaged(nameHead, "it is damaged, or belongs to another store")
+	}
+	h, err := decodeHead(plaintext)
+	if err != nil {
+		return head{}, damaged(nameHead, "%v", err)
+	}
+	if h.counter != r.Generation {
+		return head{}, damaged(nameHead, "its counter is not its generation")
+	}
+	return h, nil
+}
+
+// fill opens every record into s. Only records that the head vouches for reach it.
+func (k *Keystore) fill(s *snapshot, records map[string]Record) error {
+	var problems Damage
+	for name, r := range records {
+		s.generation[name] = r.Generation
+	}
+	fence, err := s.sealer.open(nameFence, s.generation[nameFence], records[nameFence].Sealed)
+	if err != nil {
+		return damaged(nameFence, "it is missing or damaged")
+	}
+	defer clear(fence)
+	if s.pepper, err = decodeFenceRecord(fence); err != nil {
+		return damaged(nameFence, "%v", err)
+	}
+	for name, r := range records {
+		switch {
+		case strings.HasPrefix(name, prefixKey):
+			key, err := k.openKey(s, r)
+			if err != nil {
+				problems = append(problems, Problem{name, err.Error()})
+				continue
+			}
+			s.add(key)
+		case name != nameHead && name != nameKeyring && name != nameFence:
+			problems = append(problems, Problem{name, "this program does not know such a record"})
+		}
+	}
+	if len(problems) > 0 {
+		slices.SortFunc(problems, func(a, b Problem) int { return strings.Compare(a.Record, b.Record) })
+		return problems
+	}
+	s.names = slices.Sorted(maps.Keys(s.keys))
+	return nil
+}
+
+// openKey turns a stored record into a key that is ready to sign.
+func (k *Keystore) openKey(s *snapshot, r Record) (*Key, error) {
+	plaintext, err := s.sealer.open(r.Name, r.Generation, r.Sealed)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(plaintext)
+	rec, err := decodeKeyRecord(plaintext)
+	if err != nil {
+		return nil, err
+	}
+	defer rec.wipe()
+	if prefixKey+rec.Name != r.Name {
+		return nil, errors.New("it holds a key of another name")
+	}
+	return k.buildKey(s, rec, r)
+}
+
+func (k *Keystore) buildKey(s *snapshot, rec keyRecord, r Record) (*Key, error) {
+	scheme := k.config.scheme(rec.Scheme)
+	if scheme == nil {
+		return nil, fmt.Errorf("this program does not know its scheme %q", rec.Scheme)
+	}
+	key := &Key{
+		Name: rec.Name, Scheme: rec.Scheme, Environment: upstream.Environment(rec.Environment), Enabled: rec.Enabled,
+		Active: rec.Active, Generation: r.Generation, CreateTime: rec.CreateTime, UpdateTime: rec.UpdateTime,
+		labels: maps.Clone(rec.Labels), sealed: r.Sealed,
+	}
+	for _, v := range rec.Versions {
+		credential, err := scheme.Open(v.material())
+		if err != nil {
+			return nil, fmt.Errorf("version %d: its material cannot be used: %w", v.Number, err)
+		}
+		if credential.Fingerprint(s.pepper) != [32]byte(v.Fingerprint) {
+			return nil, fmt.Errorf("version %d: its key does not fit its fingerprint", v.Number)
+		}
+		if v.State != Pending && !credential.Complete() {
+			return nil, fmt.Errorf("version %d: it is %s but incomplete", v.Number, v.State)
+		}
+		key.versions = append(key.versions, Version{
+			Number: v.Number, State: v.State, Algorithm: v.Algorithm, Fingerprint: [32]byte(v.Fingerprint),
+			CreateTime: v.CreateTime, Creator: v.Creator, credential: credential,
+		})
+	}
+	return key, nil
+}
+
+// add puts a key into a snapshot that is not yet shared.
+func (s *snapshot) add(key *Key) {
+	s.keys[key.Name] = key
+	for _, v := range key.versions {
+		s.serves[v.Fingerprint] = key.Environment
+	}
+}
+
+// Lookup finds a key by name, or returns nil. It takes no lock.
+func (k *Keystore) Lookup(name string) *Key { return k.current.Load().keys[name] }
+
+// List gives up to limit keys whose names sort after the given one.
+func (k *Keystore) List(after string, limit int) []*Key {
+	s := k.current.Load()
+	i, found := slices.BinarySearch(s.names, after)
+	if found {
+		i++
+	}
+	var out []*Key
+	for ; i < len(s.names) && len(out) < limit; i++ {
+		out = append(out, s.keys[s.names[i]])
+	}
+	return out
+}
+
+// Stats counts what the keystore holds.
+type Stats struct {
+	Keys, Versions int
+	// Counter is the store's change counter; it only grows.
+	Counter uint64
+	// RootKeyID names the root key.
+	RootKeyID string
+}
+
+// Stats counts what the keystore holds now.
+func (k *Keystore) Stats() Stats {
+	s := k.current.Load()
+	out := Stats{Keys: len(s.keys), Counter: s.head.counter, RootKeyID: k.config.RootKey.ID()}
+	for _, key := range s.keys {
+		out.Versions += len(key.versions)
+	}
+	return out
+}
+
+// Follow takes in what other processes commit to a shared store, until ctx ends; it then returns ctx's error. Any other
+// error means that the store can no longer be read or vouched for, and that nothing may be served from it any more.
+func (k *Keystore) Follow(ctx context.Context) error {
+	for {
+		seen := k.current.Load().revision
+		if err := k.config.Store.Watch(ctx, seen); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return fmt.Errorf("%w: watching it: %w", ErrUnavailable, err)
+		}
+		if err := k.catchUp(ctx, seen); err != nil {
+			return err
+		}
+	}
+}
+
+// catchUp reloads if the store moved on, unless it was this process that moved it.
+func (k *Keystore) catchUp(ctx context.Context, seen uint64) error {
+	k.change.Lock()
+	defer k.change.Unlock()
+	if k.current.Load().revision != seen {
+		return nil
+	}
+	return k.reload(ctx)
+}
+
+// reload replaces the snapshot by what the store holds, which must be no older. The caller holds k.change.
+func (k *Keystore) reload(ctx context.Context) error {
+	s, err := k.load(ctx)
+	if err != nil {
+		return err
+	}
+	old := k.current.Load()
+	if s.head.counter < old.head.counter || s.head.counter == old.head.counter && s.head.root() != old.head.root() {
+		return ErrRolledBack
+	}
+	k.current.Store(s)
+	k.uncertain = false
+	return k.raiseAnchor()
+}
