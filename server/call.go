@@ -1,0 +1,155 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/signerd/signerd/policy"
+	"github.com/signerd/signerd/upstream"
+)
+
+// call is what signerd knows of one request while it is under way. It belongs to the request's goroutine.
+type call struct {
+	recordID   string
+	permission permission
+	caller     policy.Caller
+	key        string // once the request was found valid
+	version    uint32
+	decided    bool // policy was asked, whatever it said
+}
+
+type callKey struct{}
+
+// callFrom is the call that the interceptors opened; without one there is a bug, and nothing may be decided.
+func callFrom(ctx context.Context) (*call, error) {
+	c, ok := ctx.Value(callKey{}).(*call)
+	if !ok {
+		return nil, errors.New("the request did not pass the interceptors")
+	}
+	return c, nil
+}
+
+// healthPrefix marks the one service that needs neither identity nor permission: it says only whether signerd serves.
+const healthPrefix = "/grpc.health.v1.Health/"
+
+// openCall opens the call's record, gives every refusal its status, and logs the outcome.
+func (s *Server) openCall(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if strings.HasPrefix(info.FullMethod, healthPrefix) {
+		return next(ctx, req)
+	}
+	start := s.now()
+	c := &call{recordID: newRecordID(start)}
+	resp, err := s.serveCall(context.WithValue(ctx, callKey{}, c), c, req, info, next)
+	reason, code := "", codes.OK
+	var cause error
+	if err != nil {
+		st, why := statusFor(ctx, err, c.recordID)
+		cause, reason, code = err, why, st.Code()
+		resp, err = nil, st.Err()
+	}
+	s.logCall(ctx, c, s.now().Sub(start), code, reason, cause)
+	return resp, err
+}
+
+// serveCall refuses RPCs without a permission, and answers that no decision allowed: both are bugs in signerd, and must
+// not become an open door.
+func (s *Server) serveCall(ctx context.Context, c *call, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	var ok bool
+	if c.permission, ok = permissions[info.FullMethod]; !ok {
+		return nil, fmt.Errorf("no permission is defined for %s", info.FullMethod)
+	}
+	resp, err := next(ctx, req)
+	if err == nil && !c.decided {
+		return nil, fmt.Errorf("%s answered without a decision", info.FullMethod)
+	}
+	return resp, err
+}
+
+func (s *Server) logCall(ctx context.Context, c *call, took time.Duration, code codes.Code, reason string, cause error) {
+	attrs := []slog.Attr{
+		slog.String("record_id", c.recordID),
+		slog.String("operation", string(c.permission.operation)),
+		slog.String("caller", c.caller.String()),
+		slog.String("key", c.key),
+		slog.Uint64("key_version", uint64(c.version)),
+		slog.String("code", code.String()),
+		slog.String("reason", reason),
+		slog.Duration("duration", took),
+	}
+	level := slog.LevelInfo
+	// Only what is signerd's own trouble shows its cause: the rest is the caller's, and may hold its words.
+	if code == codes.Internal || code == codes.Unavailable {
+		level = slog.LevelError
+		attrs = append(attrs, slog.String("cause", cause.Error()))
+	}
+	s.log.LogAttrs(ctx, level, "call", attrs...)
+}
+
+// panicked makes an error of a panic; the log gets the stack, the caller the fixed text.
+func panicked(_ context.Context, p any) error {
+	return fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+}
+
+// identifyCaller establishes the caller: no identity, no service.
+func (s *Server) identifyCaller(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if strings.HasPrefix(info.FullMethod, healthPrefix) {
+		return next(ctx, req)
+	}
+	c, err := callFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if c.caller, err = s.identify(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoIdentity, err)
+	}
+	return next(ctx, req)
+}
+
+// validate holds a message against the rules in the proto files. What they cannot say, the handlers check before they
+// ask policy.
+func (s *Server) validate(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	message, ok := req.(proto.Message)
+	if !ok {
+		return nil, fmt.Errorf("request of type %T is no message", req)
+	}
+	err := s.validator.Validate(message)
+	var invalid *protovalidate.ValidationError
+	if !errors.As(err, &invalid) {
+		if err != nil {
+			return nil, fmt.Errorf("validating a request: %w", err)
+		}
+		return next(ctx, req)
+	}
+	var list violations
+	for _, v := range invalid.Violations {
+		list = append(list, &upstream.FieldError{Field: topField(v), Problem: v.Proto.GetMessage()})
+	}
+	return nil, list
+}
+
+// topField names a violation's field without what is below it: keys of maps are the caller's words.
+func topField(v *protovalidate.Violation) string {
+	if elements := v.Proto.GetField().GetElements(); len(elements) > 0 {
+		return elements[0].GetFieldName()
+	}
+	return "request"
+}
+
+// refuseStreams lets only health checks stream: no service of signerd's does.
+func refuseStreams(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if strings.HasPrefix(info.FullMethod, healthPrefix) {
+		return next(srv, stream)
+	}
+	return status.Error(codes.Internal, internalRow.text)
+}

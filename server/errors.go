@@ -1,0 +1,123 @@
+package server
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/signerd/signerd/keystore"
+	"github.com/signerd/signerd/policy"
+	"github.com/signerd/signerd/upstream"
+)
+
+// errorDomain is the domain of every ErrorInfo that signerd makes.
+const errorDomain = "signerd"
+
+// metadataRecordID is the ErrorInfo metadata key under which a caller finds the record of its call.
+const metadataRecordID = "record_id"
+
+// Errors that belong to no package below.
+var (
+	errNoIdentity  = errors.New("no client identity")
+	errWrongScheme = errors.New("the key belongs to another partner")
+	errNotReady    = errors.New("keys are not loaded yet")
+)
+
+// errorRow gives one domain error its code, its stable reason, and the text that callers see. An empty text means the
+// error's own: only *upstream.FieldError, which never quotes input, is shown like that.
+type errorRow struct {
+	is     error
+	code   codes.Code
+	reason string
+	text   string
+}
+
+// errorTable is the one place where domain errors become statuses. The first row that matches counts; what matches
+// none is INTERNAL.
+var errorTable = []errorRow{
+	{upstream.ErrInvalid, codes.InvalidArgument, "INVALID_REQUEST", ""},
+	{errNoIdentity, codes.Unauthenticated, "NO_IDENTITY", "the caller could not be identified"},
+	{policy.ErrDenied, codes.PermissionDenied, "DENIED", "not allowed, or no such key"},
+	{keystore.ErrNotFound, codes.NotFound, "KEY_NOT_FOUND", "no such key or version"},
+	{errWrongScheme, codes.FailedPrecondition, "WRONG_SCHEME", "the key belongs to another partner, or its scheme has no such thing"},
+	{keystore.ErrKeyDisabled, codes.FailedPrecondition, "KEY_DISABLED", "the key or its version is disabled"},
+	{keystore.ErrNoActiveVersion, codes.FailedPrecondition, "NO_ACTIVE_VERSION", "the key has no active version"},
+	{keystore.ErrKeyExists, codes.AlreadyExists, "KEY_EXISTS", "a key of this name exists"},
+	{keystore.ErrConflict, codes.Aborted, "CONFLICT", "the key was changed in between; read it again and decide anew"},
+	{keystore.ErrUnavailable, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
+	{errNotReady, codes.Unavailable, "STORE_UNAVAILABLE", "the keys are not loaded"},
+}
+
+// internalRow is what everything unforeseen becomes. The cause goes to the log alone.
+var internalRow = errorRow{nil, codes.Internal, "INTERNAL", "internal error"}
+
+func rowFor(err error) errorRow {
+	for _, row := range errorTable {
+		if errors.Is(err, row.is) {
+			return row
+		}
+	}
+	return internalRow
+}
+
+// statusFor turns the error of a call into what its caller gets.
+func statusFor(ctx context.Context, err error, recordID string) (*status.Status, string) {
+	row := rowFor(err)
+	if row.reason == internalRow.reason && ctx.Err() != nil {
+		return status.FromContextError(ctx.Err()), ""
+	}
+	text := row.text
+	if text == "" {
+		text = err.Error()
+	}
+	info := &errdetails.ErrorInfo{Reason: row.reason, Domain: errorDomain, Metadata: map[string]string{metadataRecordID: recordID}}
+	st := status.New(row.code, text)
+	detailed, detailErr := st.WithDetails(info)
+	if detailErr != nil {
+		return st, row.reason
+	}
+	if bad := badRequest(err); bad != nil {
+		if more, err := detailed.WithDetails(bad); err == nil {
+			detailed = more
+		}
+	}
+	return detailed, row.reason
+}
+
+// violations is several field errors at once.
+type violations []*upstream.FieldError
+
+// Error implements error.
+func (v violations) Error() string {
+	text := ""
+	for i, f := range v {
+		if i > 0 {
+			text += "; "
+		}
+		text += f.Error()
+	}
+	return text
+}
+
+// Is makes violations an upstream.ErrInvalid.
+func (v violations) Is(target error) bool { return target == upstream.ErrInvalid }
+
+func badRequest(err error) *errdetails.BadRequest {
+	var list violations
+	var one *upstream.FieldError
+	switch {
+	case errors.As(err, &list):
+	case errors.As(err, &one):
+		list = violations{one}
+	default:
+		return nil
+	}
+	out := &errdetails.BadRequest{}
+	for _, f := range list {
+		out.FieldViolations = append(out.FieldViolations, &errdetails.BadRequest_FieldViolation{Field: f.Field, Description: f.Problem})
+	}
+	return out
+}

@@ -1,0 +1,100 @@
+package server
+
+import (
+	"context"
+	"errors"
+
+	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
+	"github.com/signerd/signerd/internal/secret"
+	"github.com/signerd/signerd/keystore"
+	"github.com/signerd/signerd/upstream"
+)
+
+// CreateKeyVersion implements adminv1.KeyServiceServer.
+func (s *keyService) CreateKeyVersion(ctx context.Context, in *adminv1.CreateKeyVersionRequest) (*adminv1.CreateKeyVersionResponse, error) {
+	a, err := s.authorize(ctx, in.GetName())
+	if err != nil {
+		return nil, err
+	}
+	key, number, err := a.keys.CreateVersion(ctx, actor(ctx), in.GetName(), keystore.Precondition(in.GetGeneration()), in.GetAlgorithm())
+	if err != nil {
+		if errors.Is(err, upstream.ErrNotGenerated) {
+			return nil, upstream.Invalid("name", "%v", upstream.ErrNotGenerated)
+		}
+		return nil, err
+	}
+	v, _ := key.Version(number)
+	return &adminv1.CreateKeyVersionResponse{Key: keyMessage(key), Version: number, PublicKeyPem: publicPEM(v)}, nil
+}
+
+// ImportKeyVersion implements adminv1.KeyServiceServer.
+func (s *keyService) ImportKeyVersion(ctx context.Context, in *adminv1.ImportKeyVersionRequest) (*adminv1.ImportKeyVersionResponse, error) {
+	material := takeMaterial(in.GetMaterial())
+	defer material.Wipe()
+	a, err := s.authorize(ctx, in.GetName())
+	if err != nil {
+		return nil, err
+	}
+	key, number, notes, err := a.keys.ImportVersion(ctx, actor(ctx), in.GetName(), keystore.Precondition(in.GetGeneration()), material)
+	if err != nil {
+		return nil, err
+	}
+	return &adminv1.ImportKeyVersionResponse{Key: keyMessage(key), Version: number, Notes: notes}, nil
+}
+
+// ActivateKeyVersion implements adminv1.KeyServiceServer.
+func (s *keyService) ActivateKeyVersion(ctx context.Context, in *adminv1.ActivateKeyVersionRequest) (*adminv1.ActivateKeyVersionResponse, error) {
+	completing := upstream.Material{}
+	if len(in.GetApiKey()) > 0 {
+		completing[upstream.PartAPIKey] = secret.New(in.GetApiKey())
+	}
+	defer completing.Wipe()
+	a, err := s.authorize(ctx, in.GetName())
+	if err != nil {
+		return nil, err
+	}
+	key, notes, err := a.keys.Activate(ctx, in.GetName(), in.GetVersion(), keystore.Precondition(in.GetGeneration()), completing)
+	if err != nil {
+		return nil, nameAPIKeyField(err)
+	}
+	return &adminv1.ActivateKeyVersionResponse{Key: keyMessage(key), Notes: notes}, nil
+}
+
+// nameAPIKeyField names the field as this request has it: it holds the API key itself, not a map of material.
+func nameAPIKeyField(err error) error {
+	var field *upstream.FieldError
+	if errors.As(err, &field) && field.Field == "material."+upstream.PartAPIKey {
+		return upstream.Invalid(upstream.PartAPIKey, "%s", field.Problem)
+	}
+	return err
+}
+
+// EnableKeyVersion implements adminv1.KeyServiceServer.
+func (s *keyService) EnableKeyVersion(ctx context.Context, in *adminv1.EnableKeyVersionRequest) (*adminv1.EnableKeyVersionResponse, error) {
+	key, err := s.changeVersion(ctx, in, (*keystore.Keystore).EnableVersion)
+	return &adminv1.EnableKeyVersionResponse{Key: key}, err
+}
+
+// DisableKeyVersion implements adminv1.KeyServiceServer.
+func (s *keyService) DisableKeyVersion(ctx context.Context, in *adminv1.DisableKeyVersionRequest) (*adminv1.DisableKeyVersionResponse, error) {
+	key, err := s.changeVersion(ctx, in, (*keystore.Keystore).DisableVersion)
+	return &adminv1.DisableKeyVersionResponse{Key: key}, err
+}
+
+// versionChange is what every request that changes one version has.
+type versionChange interface {
+	change
+	GetVersion() uint32
+}
+
+func (s *keyService) changeVersion(ctx context.Context, in versionChange, apply func(*keystore.Keystore, context.Context, string, uint32, keystore.Precondition) (*keystore.Key, error)) (*adminv1.Key, error) {
+	a, err := s.authorize(ctx, in.GetName())
+	if err != nil {
+		return nil, err
+	}
+	key, err := apply(a.keys, ctx, in.GetName(), in.GetVersion(), keystore.Precondition(in.GetGeneration()))
+	if err != nil {
+		return nil, err
+	}
+	return keyMessage(key), nil
+}

@@ -1,0 +1,231 @@
+// Package server is signerd's gRPC face: the services, who calls, the order of checks, and the one table that turns
+// errors into statuses.
+//
+// It is for cmd/signerd, which gives it a policy, a keystore and listeners. It turns messages into the types of the
+// packages below and back; it never touches storage, and never signs but through an authorized credential.
+//
+// A request passes: record opened (openCall) → recovery → caller identity → request validation → handler: request
+// parsed → key lookup and policy decision (authorize) → credential redeemed against the permit → signed.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/protobuf/proto"
+
+	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
+	signerdv1 "github.com/signerd/signerd/gen/signerd/v1"
+	"github.com/signerd/signerd/keystore"
+	"github.com/signerd/signerd/policy"
+)
+
+// Limits bound what a connection may ask for before anything is read.
+type Limits struct {
+	// MaxMessageBytes bounds a request message. Default: 4 MiB.
+	MaxMessageBytes int
+	// MaxConcurrentStreams bounds the requests under way on one connection. Default: 256.
+	MaxConcurrentStreams uint32
+}
+
+// Defaults of Limits, and of what is not configurable.
+const (
+	DefaultMaxMessageBytes      = 4 << 20
+	DefaultMaxConcurrentStreams = 256
+
+	maxHeaderListBytes = 16 << 10
+	handshakeTimeout   = 10 * time.Second
+	keepaliveIdle      = 2 * time.Minute
+	keepaliveTimeout   = 20 * time.Second
+	keepaliveMinimum   = 30 * time.Second
+)
+
+// Config is what a server needs.
+type Config struct {
+	// Policy decides. Required; the zero policy allows nobody.
+	Policy *policy.Policy
+	// Log gets a line for every call. Required.
+	Log *slog.Logger
+	// Identify establishes callers. Default: PeerCaller.
+	Identify Identify
+	// Limits bound requests; zero fields mean the defaults.
+	Limits Limits
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+	// Version is the program's, for GetStatus.
+	Version string
+	// Development marks `signerd dev` in GetStatus.
+	Development bool
+}
+
+// Server serves signerd's services on any number of listeners. All methods are safe for concurrent use.
+type Server struct {
+	policy      *policy.Policy
+	log         *slog.Logger
+	identify    Identify
+	now         func() time.Time
+	version     string
+	development bool
+	started     time.Time
+	limits      Limits
+	validator   protovalidate.Validator
+	health      *health.Server
+	keys        atomic.Pointer[keystore.Keystore]
+
+	mu      sync.Mutex
+	servers []*grpc.Server
+	stopped bool
+}
+
+// New makes a server that serves nothing yet: Open gives it keys.
+func New(c Config) (*Server, error) {
+	if c.Policy == nil || c.Log == nil {
+		return nil, errors.New("a server needs a policy and a log")
+	}
+	s := &Server{policy: c.Policy, log: c.Log, identify: c.Identify, now: c.Now, version: c.Version,
+		development: c.Development, limits: c.Limits, health: health.NewServer()}
+	if s.identify == nil {
+		s.identify = PeerCaller
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.limits.MaxMessageBytes == 0 {
+		s.limits.MaxMessageBytes = DefaultMaxMessageBytes
+	}
+	if s.limits.MaxConcurrentStreams == 0 {
+		s.limits.MaxConcurrentStreams = DefaultMaxConcurrentStreams
+	}
+	s.started = s.now()
+	var err error
+	if s.validator, err = protovalidate.New(protovalidate.WithMessages(requestMessages()...)); err != nil {
+		return nil, fmt.Errorf("compiling the request rules: %w", err)
+	}
+	s.setHealth(healthpb.HealthCheckResponse_NOT_SERVING)
+	return s, nil
+}
+
+// services are all that signerd offers, health checks aside.
+var services = []grpc.ServiceDesc{
+	signerdv1.SignerService_ServiceDesc, adminv1.KeyService_ServiceDesc, adminv1.SystemService_ServiceDesc,
+}
+
+// requestMessages are compiled once, so that the first request is as fast as the next.
+func requestMessages() []proto.Message {
+	return []proto.Message{
+		&signerdv1.SignNoahRequestRequest{}, &signerdv1.ComputeNobaSignatureRequest{},
+		&adminv1.CreateKeyRequest{}, &adminv1.ImportKeyRequest{}, &adminv1.GetKeyRequest{}, &adminv1.ListKeysRequest{},
+		&adminv1.UpdateKeyRequest{}, &adminv1.EnableKeyRequest{}, &adminv1.DisableKeyRequest{},
+		&adminv1.CreateKeyVersionRequest{}, &adminv1.ImportKeyVersionRequest{}, &adminv1.ActivateKeyVersionRequest{},
+		&adminv1.EnableKeyVersionRequest{}, &adminv1.DisableKeyVersionRequest{}, &adminv1.GetPublicKeyRequest{},
+		&adminv1.GetStatusRequest{},
+	}
+}
+
+// Open starts serving the keys of an open keystore.
+func (s *Server) Open(keys *keystore.Keystore) {
+	s.keys.Store(keys)
+	s.setHealth(healthpb.HealthCheckResponse_SERVING)
+}
+
+// CloseKeys stops serving keys, when the keystore can no longer be vouched for.
+func (s *Server) CloseKeys() {
+	s.setHealth(healthpb.HealthCheckResponse_NOT_SERVING)
+	s.keys.Store(nil)
+}
+
+func (s *Server) setHealth(status healthpb.HealthCheckResponse_ServingStatus) {
+	s.health.SetServingStatus("", status)
+	for _, d := range services {
+		s.health.SetServingStatus(d.ServiceName, status)
+	}
+}
+
+// loaded is the open keystore, or errNotReady.
+func (s *Server) loaded() (*keystore.Keystore, error) {
+	if keys := s.keys.Load(); keys != nil {
+		return keys, nil
+	}
+	return nil, errNotReady
+}
+
+// ServeApplications serves what applications call (SignerService and health checks) on a Unix socket, until Shutdown.
+func (s *Server) ServeApplications(l net.Listener) error { return s.serve(l, false) }
+
+// ServeOperators serves everything on a Unix socket, the admin services included, until Shutdown.
+func (s *Server) ServeOperators(l net.Listener) error { return s.serve(l, true) }
+
+func (s *Server) serve(l net.Listener, admin bool) error {
+	g := s.newGRPC()
+	signerdv1.RegisterSignerServiceServer(g, &signerService{Server: s})
+	healthpb.RegisterHealthServer(g, s.health)
+	if admin {
+		adminv1.RegisterKeyServiceServer(g, &keyService{Server: s})
+		adminv1.RegisterSystemServiceServer(g, &systemService{Server: s})
+	}
+	s.mu.Lock()
+	if s.stopped {
+		s.mu.Unlock()
+		return l.Close()
+	}
+	s.servers = append(s.servers, g)
+	s.mu.Unlock()
+	return g.Serve(l)
+}
+
+func (s *Server) newGRPC() *grpc.Server {
+	return grpc.NewServer(
+		grpc.Creds(peerCredentials{}),
+		grpc.ChainUnaryInterceptor(s.openCall,
+			recovery.UnaryServerInterceptor(recovery.WithRecoveryHandlerContext(panicked)),
+			s.identifyCaller, s.validate),
+		grpc.ChainStreamInterceptor(refuseStreams),
+		grpc.MaxRecvMsgSize(s.limits.MaxMessageBytes),
+		grpc.MaxConcurrentStreams(s.limits.MaxConcurrentStreams),
+		grpc.MaxHeaderListSize(maxHeaderListBytes),
+		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveIdle, Timeout: keepaliveTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMinimum, PermitWithoutStream: true}),
+	)
+}
+
+// Shutdown refuses new requests, answers those under way, and returns; when ctx ends first, it cuts them off and
+// returns ctx's error.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.health.Shutdown()
+	s.mu.Lock()
+	s.stopped = true
+	servers := s.servers
+	s.mu.Unlock()
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		var all sync.WaitGroup
+		for _, g := range servers {
+			all.Go(g.GracefulStop)
+		}
+		all.Wait()
+	}()
+	select {
+	case <-drained:
+		return nil
+	case <-ctx.Done():
+		for _, g := range servers {
+			g.Stop()
+		}
+		<-drained
+		return ctx.Err()
+	}
+}

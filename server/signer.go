@@ -1,0 +1,104 @@
+package server
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	signerdv1 "github.com/signerd/signerd/gen/signerd/v1"
+	"github.com/signerd/signerd/upstream"
+	"github.com/signerd/signerd/upstream/noah"
+	"github.com/signerd/signerd/upstream/noba"
+)
+
+// signerService implements signerd.v1.SignerService. Each RPC does the same: check the request, authorize, sign.
+type signerService struct {
+	signerdv1.UnimplementedSignerServiceServer
+	*Server
+}
+
+// SignNoahRequest implements signerdv1.SignerServiceServer.
+func (s *signerService) SignNoahRequest(ctx context.Context, in *signerdv1.SignNoahRequestRequest) (*signerdv1.SignNoahRequestResponse, error) {
+	request, err := noahRequest(in)
+	if err != nil {
+		return nil, err
+	}
+	authorized, err := s.authorize(ctx, in.GetKey())
+	if err != nil {
+		return nil, err
+	}
+	signer, c, err := credential[*noah.Credential](ctx, authorized, noah.Name)
+	if err != nil {
+		return nil, err
+	}
+	headers, expires, err := signer.Sign(request, s.now())
+	if err != nil {
+		return nil, err
+	}
+	return &signerdv1.SignNoahRequestResponse{
+		Headers: headers, KeyVersion: c.version, RecordId: c.recordID, ExpireTime: timestamppb.New(expires),
+	}, nil
+}
+
+func noahRequest(in *signerdv1.SignNoahRequestRequest) (noah.Request, error) {
+	params := noah.RequestParams{Method: in.GetMethod(), Path: in.GetPath(), Body: in.GetBody(), BodySHA256: in.GetBodySha256()}
+	if in.GetTtl() != nil {
+		params.TTL = in.GetTtl().AsDuration()
+	}
+	if fields := in.GetQueryParams().GetFields(); len(fields) > 0 {
+		params.QueryParams = make(map[string]any, len(fields))
+		for name, value := range fields {
+			params.QueryParams[name] = plainValue(value, 0)
+		}
+	}
+	return noah.NewRequest(params)
+}
+
+// plainValue gives scalars and lists as package noah takes them. Everything else becomes nil, which it refuses; so
+// does what is nested deeper than it accepts.
+func plainValue(v *structpb.Value, depth int) any {
+	switch kind := v.GetKind().(type) {
+	case *structpb.Value_StringValue:
+		return kind.StringValue
+	case *structpb.Value_BoolValue:
+		return kind.BoolValue
+	case *structpb.Value_NumberValue:
+		return kind.NumberValue
+	case *structpb.Value_ListValue:
+		if depth > 1 {
+			return nil
+		}
+		items := make([]any, len(kind.ListValue.GetValues()))
+		for i, item := range kind.ListValue.GetValues() {
+			items[i] = plainValue(item, depth+1)
+		}
+		return items
+	}
+	return nil
+}
+
+// ComputeNobaSignature implements signerdv1.SignerServiceServer.
+func (s *signerService) ComputeNobaSignature(ctx context.Context, in *signerdv1.ComputeNobaSignatureRequest) (*signerdv1.ComputeNobaSignatureResponse, error) {
+	now := s.now()
+	request, err := noba.NewRequest(noba.RequestParams{
+		Method: in.GetMethod(), Path: in.GetPath(), Body: in.GetBody(), TimestampMillis: in.TimestampMillis,
+	}, now)
+	if err != nil {
+		return nil, err
+	}
+	authorized, err := s.authorize(ctx, in.GetKey())
+	if err != nil {
+		return nil, err
+	}
+	signer, c, err := credential[*noba.Credential](ctx, authorized, noba.Name)
+	if err != nil {
+		return nil, err
+	}
+	if request.Testing() && authorized.key.Environment != upstream.Sandbox {
+		return nil, upstream.Invalid("timestamp_millis", "0 is the partner's testing value, and only sandbox keys sign it")
+	}
+	return &signerdv1.ComputeNobaSignatureResponse{
+		Headers: signer.Sign(request, now), KeyVersion: c.version, RecordId: c.recordID, Warnings: request.Warnings(),
+	}, nil
+}

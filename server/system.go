@@ -1,0 +1,41 @@
+package server
+
+import (
+	"context"
+	"runtime"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
+)
+
+// systemService implements signerd.admin.v1.SystemService.
+type systemService struct {
+	adminv1.UnimplementedSystemServiceServer
+	*Server
+}
+
+// GetStatus implements adminv1.SystemServiceServer. It answers before keys are loaded, too.
+func (s *systemService) GetStatus(ctx context.Context, _ *adminv1.GetStatusRequest) (*adminv1.GetStatusResponse, error) {
+	if _, err := s.decide(ctx, ""); err != nil {
+		return nil, err
+	}
+	c, err := callFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &adminv1.GetStatusResponse{
+		Version: s.version, GoVersion: runtime.Version(), StartTime: timestamppb.New(s.started),
+		Development: s.development, Caller: c.caller.String(),
+	}
+	keys, err := s.loaded()
+	if err != nil {
+		out.Reason = err.Error()
+		return out, nil
+	}
+	stats := keys.Stats()
+	out.Serving = true
+	out.KeyCount, out.KeyVersionCount = uint32(stats.Keys), uint32(stats.Versions)
+	out.StoreCounter, out.RootKeyId = stats.Counter, stats.RootKeyID
+	return out, nil
+}
