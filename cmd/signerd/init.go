@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/signerd/signerd/internal/config"
+	"github.com/signerd/signerd/internal/rootkey"
+	"github.com/signerd/signerd/keystore"
+	"github.com/signerd/signerd/keystore/bolt"
+	"github.com/signerd/signerd/server"
+)
+
+// initialize is `signerd init`.
+func initialize(ctx context.Context, configFile string, stdout io.Writer) error {
+	c, err := config.Load(configFile, server.Operations())
+	if err != nil {
+		return err
+	}
+	madeRootKey, err := prepare(ctx, c)
+	if err != nil {
+		return explain(err)
+	}
+	if madeRootKey {
+		_, _ = fmt.Fprintf(stdout, "made the root key %s: keep a copy where the store is not; without it the store is lost\n", c.RootKey.File)
+	}
+	_, _ = fmt.Fprintf(stdout, "made the empty store %s and its anchor %s\nnext: signerd --config %s\n", c.Store, c.Anchor, configFile)
+	return nil
+}
+
+// prepare makes the root key, where there is none, and the empty store. It never makes a root key for a store that
+// another one has sealed.
+func prepare(ctx context.Context, c *config.Config) (madeRootKey bool, err error) {
+	storeExists, err := exists(c.Store)
+	if err != nil {
+		return false, err
+	}
+	rootKeyExists, err := exists(c.RootKey.File)
+	if err != nil {
+		return false, err
+	}
+	if storeExists && !rootKeyExists {
+		return false, fmt.Errorf("the store %s exists, but its root key %s does not: bring back the root key; a new one would not open it", c.Store, c.RootKey.File)
+	}
+	if !rootKeyExists {
+		if err := rootkey.CreateFile(c.RootKey.File); err != nil {
+			return false, fmt.Errorf("making the root key: %w", err)
+		}
+	}
+	if !storeExists {
+		if err := bolt.Create(c.Store); err != nil {
+			return !rootKeyExists, fmt.Errorf("making the store: %w", err)
+		}
+	}
+	kc, err := files(c)
+	if err != nil {
+		return !rootKeyExists, err
+	}
+	return !rootKeyExists, errors.Join(keystore.Init(ctx, kc), kc.Store.Close())
+}
+
+func exists(path string) (bool, error) {
+	_, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// hints say what an operator can do about an error.
+var hints = []struct {
+	is   error
+	hint string
+}{
+	{keystore.ErrNotInitialized, "run `signerd init --config FILE` once"},
+	{keystore.ErrInitialized, "it is ready: start `signerd --config FILE`"},
+	{keystore.ErrWrongRootKey, "bring back the root key that the store was made with"},
+	{keystore.ErrRolledBack, "bring back the newest copy of the store; nothing is served from an older one"},
+	{keystore.ErrDamaged, "bring back a whole copy of the store; nothing is served from a damaged one"},
+	{bolt.ErrInUse, "is another signerd running on this store?"},
+	{bolt.ErrPermissions, "chmod 600 the store's file, and find out who could read it"},
+	{rootkey.ErrPermissions, "chmod 400 the root key's file, and find out who could read it"},
+	{fs.ErrNotExist, "if this is a new signerd, run `signerd init --config FILE` once"},
+}
+
+// explain adds what an operator can do.
+func explain(err error) error {
+	for _, h := range hints {
+		if errors.Is(err, h.is) {
+			return fmt.Errorf("%w\nhint: %s", err, h.hint)
+		}
+	}
+	return err
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/signerd/signerd/internal/config"
+	"github.com/signerd/signerd/internal/durable"
+	"github.com/signerd/signerd/internal/rootkey"
+	"github.com/signerd/signerd/internal/version"
+	"github.com/signerd/signerd/keystore"
+	"github.com/signerd/signerd/keystore/bolt"
+	"github.com/signerd/signerd/server"
+)
+
+// serve is `signerd --config FILE`.
+func serve(ctx context.Context, configFile string, stderr io.Writer) error {
+	c, err := config.Load(configFile, server.Operations())
+	if err != nil {
+		return err
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
+	d := daemon{
+		config: c, log: log,
+		serving: server.Config{Policy: c.Policy(), Log: log, Version: version.Version, Limits: server.Limits{
+			MaxMessageBytes: c.Limits.MaxMessageBytes, MaxConcurrentStreams: c.Limits.MaxConcurrentStreams,
+		}},
+		ready: func() {},
+	}
+	return d.run(ctx)
+}
+
+// daemon is one run of signerd.
+type daemon struct {
+	config  *config.Config
+	log     *slog.Logger
+	serving server.Config
+	// ready is called once requests are served.
+	ready func()
+}
+
+// files opens what the configuration names. The store's file is locked from then on.
+func files(c *config.Config) (keystore.Config, error) {
+	root, err := rootkey.OpenFile(c.RootKey.File)
+	if err != nil {
+		return keystore.Config{}, err
+	}
+	store, err := bolt.Open(c.Store)
+	if err != nil {
+		return keystore.Config{}, err
+	}
+	return keystore.Config{Store: store, Anchor: anchor(c.Anchor), RootKey: root, Schemes: server.Schemes()}, nil
+}
+
+// anchor is a file of a few dozen bytes.
+func anchor(path string) keystore.Anchor { return durable.File{Path: path, Max: 1 << 10, Mode: 0o600} }
+
+// run serves until ctx ends, and then drains.
+func (d daemon) run(ctx context.Context) (err error) {
+	kc, err := files(d.config)
+	if err != nil {
+		return explain(err)
+	}
+	defer func() { err = errors.Join(err, kc.Store.Close()) }()
+	s, err := server.New(d.serving)
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, 2)
+	if err := d.listen(s, failed); err != nil {
+		return errors.Join(err, d.shutdown(s))
+	}
+	// Health says NOT_SERVING from here until every key is loaded.
+	keys, err := keystore.Open(ctx, kc)
+	if err != nil {
+		return explain(errors.Join(err, d.shutdown(s)))
+	}
+	s.Open(keys)
+	stats := keys.Stats()
+	d.log.Info("serving", "version", version.Version, "keys", stats.Keys, "root_key", stats.RootKeyID, "store_counter", stats.Counter)
+	d.ready()
+
+	following, stopFollowing := context.WithCancel(context.WithoutCancel(ctx))
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		if err := keys.Follow(following); following.Err() == nil {
+			s.CloseKeys()
+			d.log.Error("the store can no longer be vouched for; nothing is served", "cause", err.Error())
+		}
+	}()
+	defer func() { stopFollowing(); <-followed }()
+
+	select {
+	case <-ctx.Done():
+		d.log.Info("stopping: requests under way are answered, new ones refused")
+	case err = <-failed:
+	}
+	return errors.Join(err, d.shutdown(s))
+}
+
+// listen starts both listeners, or one for everything where both are the same.
+func (d daemon) listen(s *server.Server, failed chan<- error) error {
+	start := func(socket config.Socket, serve func(net.Listener) error) error {
+		l, err := listen(socket.Path, socket.Mode.FS())
+		if err != nil {
+			return err
+		}
+		d.log.Info("listening", "socket", socket.Path)
+		go func() { failed <- serve(l) }()
+		return nil
+	}
+	if err := start(d.config.AdminSocket, s.ServeOperators); err != nil {
+		return err
+	}
+	if d.config.Socket == d.config.AdminSocket {
+		return nil
+	}
+	return start(d.config.Socket, s.ServeApplications)
+}
+
+func (d daemon) shutdown(s *server.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(d.config.ShutdownTimeout))
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		return fmt.Errorf("requests were cut off at the shutdown timeout: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,322 @@
+// Package config reads signerd's configuration file: strict YAML, in which an unknown, doubled or malformed key is an
+// error that names file and line.
+//
+// It is for cmd/signerd. It looks at no other file: whether what it names exists is for `signerd check` and for start.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/signerd/signerd/internal/durable"
+	"github.com/signerd/signerd/policy"
+)
+
+// maxFileBytes bounds a configuration file.
+const maxFileBytes = 1 << 20
+
+// Config is a checked configuration. Relative paths are relative to the folder of the file.
+type Config struct {
+	// Store is the file of sealed keys; `signerd init` makes it. Required.
+	Store string `yaml:"store"`
+	// Anchor is a small file that shows when the store was replaced by an older copy. Keep it on another disk or in
+	// another backup set than the store. Required.
+	Anchor string `yaml:"anchor"`
+	// RootKey opens the store. Required.
+	RootKey RootKey `yaml:"root_key"`
+	// Socket is where applications call. Required.
+	Socket Socket `yaml:"socket"`
+	// AdminSocket is where operators call; it serves everything. Required, and not the same as Socket.
+	AdminSocket Socket `yaml:"admin_socket"`
+	// Grants say who may do what. Default: nobody may do anything.
+	Grants []Grant `yaml:"grants"`
+	// Limits bound requests.
+	Limits Limits `yaml:"limits"`
+	// ShutdownTimeout is how long requests under way may take after SIGTERM; a duration such as 30s, from 1s to 10m.
+	// Default: 30s.
+	ShutdownTimeout Duration `yaml:"shutdown_timeout"`
+	// LogLevel is debug, info, warn or error. Default: info. At warn and above, calls are logged only when signerd
+	// itself fails.
+	LogLevel string `yaml:"log_level"`
+
+	policy *policy.Policy
+}
+
+// RootKey says where the root key is. Exactly one provider is named.
+type RootKey struct {
+	// File is a root key file as `signerd init` makes it, mode 0400 or 0600 (any, in systemd's $CREDENTIALS_DIRECTORY).
+	File string `yaml:"file"`
+}
+
+// Socket is a Unix socket.
+type Socket struct {
+	// Path is where the socket is made; at most 100 bytes once absolute. Required.
+	Path string `yaml:"path"`
+	// Mode is its permission bits in octal, such as "0660": who may connect. Who may do what, the grants say.
+	// Default: 0660 for socket, 0600 for admin_socket.
+	Mode FileMode `yaml:"mode"`
+}
+
+// Grant allows each caller each operation on each key.
+type Grant struct {
+	// Callers are such as unix:uid=1000. At least one.
+	Callers []string `yaml:"callers"`
+	// Keys are key names, or * for every key. At least one.
+	Keys []string `yaml:"keys"`
+	// Operations are names of RPCs such as SignNoahRequest, or * for all. At least one.
+	Operations []string `yaml:"operations"`
+}
+
+// Limits bound requests before they are read.
+type Limits struct {
+	// MaxMessageBytes bounds a request message, body included: 4096 to 67108864. Default: 4194304 (4 MiB).
+	MaxMessageBytes int `yaml:"max_message_bytes"`
+	// MaxConcurrentStreams bounds the requests under way on one connection: 1 to 65536. Default: 256.
+	MaxConcurrentStreams uint32 `yaml:"max_concurrent_streams"`
+}
+
+// Duration is a time.Duration that reads "30s".
+type Duration time.Duration
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
+	v, err := time.ParseDuration(n.Value)
+	if err != nil {
+		return fmt.Errorf("line %d: wanted a duration such as 30s or 5m", n.Line)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// FileMode is a mode that reads "0660", quoted or not, always octal.
+type FileMode fs.FileMode
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (m *FileMode) UnmarshalYAML(n *yaml.Node) error {
+	v, err := strconv.ParseUint(n.Value, 8, 32)
+	if err != nil || len(n.Value) != 4 || v > 0o777 {
+		return fmt.Errorf("line %d: wanted permission bits as four octal digits, such as 0660", n.Line)
+	}
+	*m = FileMode(v)
+	return nil
+}
+
+// FS is the mode as the os package takes it.
+func (m FileMode) FS() fs.FileMode { return fs.FileMode(m) }
+
+// Policy is the compiled grants.
+func (c *Config) Policy() *policy.Policy { return c.policy }
+
+// Load reads a configuration file; known lists the operations that grants may name. Errors name file and line.
+func Load(path string, known []policy.Operation) (*Config, error) {
+	text, err := durable.ReadLimited(path, maxFileBytes)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	c, err := parse(text, known)
+	if err != nil {
+		return nil, describe(path, err)
+	}
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	for _, p := range []*string{&c.Store, &c.Anchor, &c.RootKey.File, &c.Socket.Path, &c.AdminSocket.Path} {
+		if !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	return c, nil
+}
+
+func parse(text []byte, known []policy.Operation) (*Config, error) {
+	var c Config
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("the file holds more than one YAML document")
+	}
+	var tree yaml.Node
+	if err := yaml.Unmarshal(text, &tree); err != nil {
+		return nil, err
+	}
+	if err := c.check(&tree); err != nil {
+		return nil, err
+	}
+	c.setDefaults()
+	return &c, c.compile(&tree, known)
+}
+
+// fieldError is a fault at a place in the file.
+type fieldError struct {
+	line  int
+	field string
+	err   error
+}
+
+func (e *fieldError) Error() string { return fmt.Sprintf("line %d: %s: %v", e.line, e.field, e.err) }
+
+func (c *Config) check(tree *yaml.Node) error {
+	fault := func(path []any, format string, args ...any) error {
+		return &fieldError{line(tree, path...), name(path), fmt.Errorf(format, args...)}
+	}
+	for _, required := range []struct {
+		path  []any
+		value string
+	}{
+		{[]any{"store"}, c.Store}, {[]any{"anchor"}, c.Anchor}, {[]any{"root_key", "file"}, c.RootKey.File},
+		{[]any{"socket", "path"}, c.Socket.Path}, {[]any{"admin_socket", "path"}, c.AdminSocket.Path},
+	} {
+		if required.value == "" {
+			return fault(required.path, "it is required")
+		}
+	}
+	switch {
+	case c.Store == c.Anchor:
+		return fault([]any{"anchor"}, "it is the same file as store")
+	case c.Socket.Path == c.AdminSocket.Path:
+		return fault([]any{"admin_socket", "path"}, "it is the same as socket.path; operators have a socket of their own")
+	case c.Limits.MaxMessageBytes != 0 && (c.Limits.MaxMessageBytes < 4096 || c.Limits.MaxMessageBytes > 64<<20):
+		return fault([]any{"limits", "max_message_bytes"}, "it is outside 4096 to 67108864")
+	case c.Limits.MaxConcurrentStreams > 1<<16:
+		return fault([]any{"limits", "max_concurrent_streams"}, "it is outside 1 to 65536")
+	case c.ShutdownTimeout != 0 && (c.ShutdownTimeout < Duration(time.Second) || c.ShutdownTimeout > Duration(10*time.Minute)):
+		return fault([]any{"shutdown_timeout"}, "it is outside 1s to 10m")
+	case !slices.Contains([]string{"", "debug", "info", "warn", "error"}, c.LogLevel):
+		return fault([]any{"log_level"}, "wanted debug, info, warn or error")
+	}
+	return nil
+}
+
+func (c *Config) setDefaults() {
+	if c.ShutdownTimeout == 0 {
+		c.ShutdownTimeout = Duration(30 * time.Second)
+	}
+	if c.LogLevel == "" {
+		c.LogLevel = "info"
+	}
+	if c.Socket.Mode == 0 {
+		c.Socket.Mode = 0o660
+	}
+	if c.AdminSocket.Mode == 0 {
+		c.AdminSocket.Mode = 0o600
+	}
+}
+
+func (c *Config) compile(tree *yaml.Node, known []policy.Operation) error {
+	grants := make([]policy.Grant, len(c.Grants))
+	for i, g := range c.Grants {
+		for j, text := range g.Callers {
+			caller, err := policy.ParseCaller(text)
+			if err != nil {
+				path := []any{"grants", i, "callers", j}
+				return &fieldError{line(tree, path...), name(path), err}
+			}
+			grants[i].Callers = append(grants[i].Callers, caller)
+		}
+		grants[i].Keys = g.Keys
+		for _, operation := range g.Operations {
+			grants[i].Operations = append(grants[i].Operations, policy.Operation(operation))
+		}
+	}
+	var err error
+	c.policy, err = policy.New(grants, known)
+	var fault *policy.GrantError
+	if errors.As(err, &fault) {
+		path := []any{"grants", fault.Index, fault.Field}
+		if fault.Item >= 0 {
+			path = append(path, fault.Item)
+		}
+		return &fieldError{line(tree, path...), name(path), fault.Err}
+	}
+	return err
+}
+
+// line finds where a value stands; for one that is missing, where the nearest thing around it does.
+func line(n *yaml.Node, path ...any) int {
+	if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
+		n = n.Content[0]
+	}
+	for _, step := range path {
+		next := child(n, step)
+		if next == nil {
+			break
+		}
+		n = next
+	}
+	return max(n.Line, 1)
+}
+
+func child(n *yaml.Node, step any) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	switch step := step.(type) {
+	case int:
+		if n.Kind == yaml.SequenceNode && step < len(n.Content) {
+			return n.Content[step]
+		}
+	case string:
+		if n.Kind != yaml.MappingNode {
+			return nil
+		}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == step {
+				return n.Content[i+1]
+			}
+		}
+	}
+	return nil
+}
+
+// name writes a path as people do: grants[2].callers[0].
+func name(path []any) string {
+	var b strings.Builder
+	for _, step := range path {
+		switch step := step.(type) {
+		case int:
+			fmt.Fprintf(&b, "[%d]", step)
+		case string:
+			if b.Len() > 0 {
+				b.WriteByte('.')
+			}
+			b.WriteString(step)
+		}
+	}
+	return b.String()
+}
+
+// describe puts file and line before what the YAML library or our own checks found, one fault a line.
+func describe(path string, err error) error {
+	var messages []string
+	var typed *yaml.TypeError
+	if errors.As(err, &typed) {
+		messages = typed.Errors
+	} else {
+		messages = []string{strings.TrimPrefix(err.Error(), "yaml: ")}
+	}
+	for i, m := range messages {
+		rest, ok := strings.CutPrefix(m, "line ")
+		number, text, colon := strings.Cut(rest, ": ")
+		if !ok || !colon {
+			messages[i] = path + ": " + m
+			continue
+		}
+		text = strings.ReplaceAll(text, "not found in type config.", "is unknown in ")
+		messages[i] = fmt.Sprintf("%s:%s: %s", path, number, text)
+	}
+	return errors.New(strings.Join(messages, "\n"))
+}

@@ -1,0 +1,151 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/signerd/signerd/internal/config"
+	"github.com/signerd/signerd/policy"
+	"github.com/signerd/signerd/server"
+)
+
+const valid = `store: keys.db
+anchor: /elsewhere/anchor
+root_key: {file: root.key}
+socket: {path: app.sock}
+admin_socket: {path: admin.sock}
+`
+
+func load(t *testing.T, text string) (*config.Config, string, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "signerd.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(path, server.Operations())
+	return c, path, err
+}
+
+func TestEveryFaultIsNamedWithFileAndLine(t *testing.T) {
+	for _, tt := range []struct {
+		name, text, want string
+	}{
+		{"an unknown key at the top", valid + "bogus: 1\n", ":6: field bogus is unknown in Config"},
+		{"an unknown key inside", valid + "limits:\n  max_mesage_bytes: 5000\n", ":7: field max_mesage_bytes is unknown in Limits"},
+		{"a doubled key", valid + "store: other.db\n", `:6: mapping key "store" already defined at line 1`},
+		{"a doubled key inside", valid + "limits:\n  max_message_bytes: 5000\n  max_message_bytes: 6000\n", ":8: mapping key"},
+		{"a wrong type", valid + "limits: {max_message_bytes: many}\n", ":6: cannot unmarshal"},
+		{"a negative number of streams", valid + "limits: {max_concurrent_streams: -1}\n", ":6: cannot unmarshal"},
+		{"a missing field", "store: keys.db\n", ":1: anchor: it is required"},
+		{"an empty file", "", ":1: store: it is required"},
+		{"a missing field inside", strings.Replace(valid, "{path: app.sock}", "{}", 1), ":4: socket.path: it is required"},
+		{"store and anchor in one file", strings.Replace(valid, "/elsewhere/anchor", "keys.db", 1), ":2: anchor: it is the same file as store"},
+		{"one socket for both", strings.Replace(valid, "admin.sock", "app.sock", 1), ":5: admin_socket.path: it is the same as socket.path"},
+		{"a message limit that is too small", valid + "limits:\n  max_message_bytes: 1\n", ":7: limits.max_message_bytes: it is outside"},
+		{"a malformed duration", valid + "shutdown_timeout: soon\n", ":6: wanted a duration"},
+		{"a duration out of range", valid + "shutdown_timeout: 1h\n", ":6: shutdown_timeout: it is outside"},
+		{"a malformed mode", strings.Replace(valid, "app.sock}", "app.sock, mode: rw}", 1), ":4: wanted permission bits"},
+		{"a mode in decimal", strings.Replace(valid, "app.sock}", "app.sock, mode: 432}", 1), ":4: wanted permission bits"},
+		{"an unknown log level", valid + "log_level: loud\n", ":6: log_level: wanted debug"},
+		{"an unknown operation", valid + "grants:\n  - callers: [unix:uid=1]\n    keys: [a]\n    operations: [GetKey, SignEverything]\n", `:9: grants[0].operations[1]: unknown operation "SignEverything"`},
+		{"a malformed caller", valid + "grants:\n  - callers: [unix:uid=1]\n    keys: [a]\n    operations: [GetKey]\n  - callers:\n      - alice\n    keys: [a]\n    operations: [GetKey]\n", ":11: grants[1].callers[0]: wanted unix:uid=N"},
+		{"the overflow uid as a caller", valid + "grants:\n  - callers: [unix:uid=65534]\n    keys: [a]\n    operations: [GetKey]\n", ":7: grants[0].callers[0]: uid 65534 is nobody"},
+		{"a malformed key name", valid + "grants:\n  - callers: [unix:uid=1]\n    keys: [A*]\n    operations: [GetKey]\n", ":8: grants[0].keys[0]: it is neither a key name nor *"},
+		{"a grant without keys", valid + "grants:\n  - callers: [unix:uid=1]\n    operations: [GetKey]\n", ":7: grants[0].keys: it is missing"},
+		{"broken YAML", valid + "grants: [\n", ": "},
+		{"two documents", valid + "---\nstore: x\n", "more than one YAML document"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c, path, err := load(t, tt.text)
+			if err == nil {
+				t.Fatalf("it was accepted: %+v", c)
+			}
+			if want := path; !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("the error does not start with the file's name: %v", err)
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %q does not say %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestDefaultsAndRelativePaths(t *testing.T) {
+	c, path, err := load(t, valid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Dir(path)
+	for what, pair := range map[string][2]string{
+		"store":        {c.Store, filepath.Join(dir, "keys.db")},
+		"anchor":       {c.Anchor, "/elsewhere/anchor"},
+		"root key":     {c.RootKey.File, filepath.Join(dir, "root.key")},
+		"socket":       {c.Socket.Path, filepath.Join(dir, "app.sock")},
+		"admin socket": {c.AdminSocket.Path, filepath.Join(dir, "admin.sock")},
+	} {
+		if pair[0] != pair[1] {
+			t.Errorf("%s is %s, want %s", what, pair[0], pair[1])
+		}
+	}
+	if c.Socket.Mode != 0o660 || c.AdminSocket.Mode != 0o600 || time.Duration(c.ShutdownTimeout) != 30*time.Second || c.LogLevel != "info" {
+		t.Errorf("defaults are %+v", c)
+	}
+	caller, err := policy.UnixCaller(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Policy().Decide(policy.Question{Caller: caller, Operation: "GetKey", Key: "a"}); err == nil {
+		t.Error("a configuration without grants allows something")
+	}
+}
+
+func TestAnOversizedFileIsRefusedUnread(t *testing.T) {
+	if _, _, err := load(t, valid+strings.Repeat("# padding\n", 200_000)); err == nil || !strings.Contains(err.Error(), "larger") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestEveryShippedExampleLoads(t *testing.T) {
+	files, err := filepath.Glob("../../docs/examples/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no examples found (%v)", err)
+	}
+	for _, file := range files {
+		if _, err := config.Load(file, server.Operations()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestEveryFieldIsDocumented keeps docs/operations.md complete.
+func TestEveryFieldIsDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkFields(t, string(doc), "", reflect.TypeFor[config.Config]())
+}
+
+func checkFields(t *testing.T, doc, prefix string, typ reflect.Type) {
+	for i := range typ.NumField() {
+		tag := typ.Field(i).Tag.Get("yaml")
+		if tag == "" {
+			continue
+		}
+		field := typ.Field(i).Type
+		if field.Kind() == reflect.Slice {
+			field = field.Elem()
+		}
+		if field.Kind() == reflect.Struct {
+			checkFields(t, doc, prefix+tag+".", field)
+			continue
+		}
+		if !strings.Contains(doc, "| `"+prefix+tag+"` |") {
+			t.Errorf("docs/operations.md does not explain %s%s", prefix, tag)
+		}
+	}
+}

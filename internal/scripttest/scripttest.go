@@ -1,0 +1,121 @@
+// Package scripttest runs script tests of the real programs: signerd and signerctl are built once, and each script runs
+// them as processes in a folder of its own, over real sockets and files.
+//
+// It is for tests of cmd/signerd and cmd/signerctl.
+package scripttest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+)
+
+// patience bounds waiting for a program; nothing is measured against it.
+const patience = time.Minute
+
+// Build makes both programs in a new folder and returns it.
+func Build(t testing.TB) string {
+	t.Helper()
+	bin := t.TempDir()
+	for _, program := range []string{"signerd", "signerctl"} {
+		cmd := exec.CommandContext(t.Context(), "go", "build", "-race", "-o", filepath.Join(bin, program), "github.com/signerd/signerd/cmd/"+program)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("building %s: %v\n%s", program, err, out)
+		}
+	}
+	return bin
+}
+
+// Run runs every script in dir (*.txtar). Beside testscript's own commands, scripts have
+//
+//	serving SOCKET    waits until signerd serves there
+//	mode FILE OCTAL   checks a file's permission bits
+//	flip FILE N       inverts the byte at offset N
+func Run(t *testing.T, dir string) {
+	if files, err := filepath.Glob(filepath.Join(dir, "*.txtar")); err != nil || len(files) == 0 {
+		t.Fatalf("no scripts in %s (%v)", dir, err)
+	}
+	bin := Build(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                 dir,
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serving": serving,
+			"mode":    mode,
+			"flip":    flip,
+		},
+	})
+}
+
+func serving(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: serving SOCKET")
+	}
+	ts.Check(WaitServing(ts.MkAbs(args[0])))
+}
+
+// WaitServing returns once signerd serves on a socket.
+func WaitServing(socket string) error {
+	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: patience}))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	watch, err := healthpb.NewHealthClient(conn).Watch(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
+	if err != nil {
+		return err
+	}
+	for {
+		answer, err := watch.Recv()
+		if err != nil {
+			return err
+		}
+		if answer.GetStatus() == healthpb.HealthCheckResponse_SERVING {
+			return nil
+		}
+	}
+}
+
+func mode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: mode FILE OCTAL")
+	}
+	info, err := os.Lstat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[1] {
+		ts.Fatalf("%s has mode %s, want %s", args[0], got, args[1])
+	}
+}
+
+func flip(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: flip FILE N")
+	}
+	path := ts.MkAbs(args[0])
+	b, err := os.ReadFile(path)
+	ts.Check(err)
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	if n >= len(b) {
+		ts.Fatalf("%s has only %d bytes", args[0], len(b))
+	}
+	b[n] ^= 0xff
+	ts.Check(os.WriteFile(path, b, 0o600))
+}
