@@ -1,0 +1,64 @@
+# signerd: `make demo` shows it working, `make test` proves it. Nothing has to be installed but Go and make; tests that
+# hold signatures against other people's libraries also use Node with npm, and openssl.
+
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+
+BUF         := go tool -modfile=tools/buf/go.mod buf
+STATICCHECK := go tool -modfile=tools/staticcheck/go.mod staticcheck
+GOFILES      = $(shell git ls-files --cached --others --exclude-standard '*.go' | grep -v '^gen/')
+FUZZTIME   ?= 60s
+
+.PHONY: demo build test lint generate breaking check-generated fuzz bench clean
+
+demo: build
+	go build -o bin/demo ./internal/demo
+	bin/demo -bin bin
+
+build:
+	go build -o bin/signerd ./cmd/signerd
+	go build -o bin/signerctl ./cmd/signerctl
+
+test: internal/interop/node_modules/.package-lock.json
+	go test -race -timeout 15m ./...
+
+# Without npm the tests that need it say so; with CI=true they fail.
+internal/interop/node_modules/.package-lock.json: internal/interop/package.json internal/interop/package-lock.json internal/interop/.npmrc
+	if command -v npm >/dev/null; then cd internal/interop && npm ci --silent; fi
+
+lint:
+	test -z "$$(gofmt -l $(GOFILES) | tee /dev/stderr)"
+	go vet ./...
+	$(STATICCHECK) ./...
+	$(BUF) lint
+	$(BUF) format --diff --exit-code proto
+
+# Go code from the proto files, and protovalidate's rules from the Go module that publishes them.
+generate:
+	cd tools/protovalidate && go mod download github.com/bufbuild/protovalidate
+	dir=$$(cd tools/protovalidate && go list -m -f '{{.Dir}}' github.com/bufbuild/protovalidate) && \
+		install -m 644 "$$dir/proto/protovalidate/buf/validate/validate.proto" third_party/protovalidate/buf/validate/ && \
+		install -m 644 "$$dir/LICENSE" third_party/protovalidate/
+	$(BUF) generate
+
+check-generated: generate
+	test -z "$$(git status --porcelain -- gen third_party | tee /dev/stderr)"
+
+# Holds the contract against the last release; before the first one there is nothing to hold it against.
+breaking:
+	tag=$$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null) || { echo "no release yet: nothing to compare with"; exit 0; }; \
+		$(BUF) breaking proto --against ".git#tag=$$tag,subdir=proto"
+
+# Each fuzz target for FUZZTIME. Not part of `make test`.
+fuzz:
+	set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$file); do \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file); \
+		done; \
+	done
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+clean:
+	rm -rf bin
