@@ -48,7 +48,8 @@ type KeyServiceClient interface {
 	// CreateKey makes a key whose pair is generated inside signerd (NOAH only). Its version 1 is PENDING until
 	// ActivateKeyVersion brings the partner's API key.
 	CreateKey(ctx context.Context, in *CreateKeyRequest, opts ...grpc.CallOption) (*CreateKeyResponse, error)
-	// ImportKey makes a key from what the partner handed out. Its version 1 is ENABLED and active.
+	// ImportKey makes a key from what the partner handed out. Its version 1 is ENABLED and active, or PENDING while a
+	// NOAH key still lacks its API key.
 	ImportKey(ctx context.Context, in *ImportKeyRequest, opts ...grpc.CallOption) (*ImportKeyResponse, error)
 	// GetKey tells everything about a key but its material.
 	GetKey(ctx context.Context, in *GetKeyRequest, opts ...grpc.CallOption) (*GetKeyResponse, error)
@@ -225,7 +226,8 @@ type KeyServiceServer interface {
 	// CreateKey makes a key whose pair is generated inside signerd (NOAH only). Its version 1 is PENDING until
 	// ActivateKeyVersion brings the partner's API key.
 	CreateKey(context.Context, *CreateKeyRequest) (*CreateKeyResponse, error)
-	// ImportKey makes a key from what the partner handed out. Its version 1 is ENABLED and active.
+	// ImportKey makes a key from what the partner handed out. Its version 1 is ENABLED and active, or PENDING while a
+	// NOAH key still lacks its API key.
 	ImportKey(context.Context, *ImportKeyRequest) (*ImportKeyResponse, error)
 	// GetKey tells everything about a key but its material.
 	GetKey(context.Context, *GetKeyRequest) (*GetKeyResponse, error)

@@ -1,0 +1,209 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
+)
+
+// materialFlags name the files of what a partner handed out.
+type materialFlags struct{ privateKey, apiKey, secret file }
+
+func (m *materialFlags) register(cmd *cobra.Command) {
+	fileVar(cmd.Flags(), &m.privateKey, "private-key", "private key in PEM (noah)")
+	fileVar(cmd.Flags(), &m.apiKey, "api-key", "API key (noah, noba)")
+	fileVar(cmd.Flags(), &m.secret, "secret", "shared secret (noba)")
+}
+
+func (m *materialFlags) given() bool {
+	return m.privateKey.given() || m.apiKey.given() || m.secret.given()
+}
+
+// read gives the parts as ImportKeyRequest.material wants them. Which a scheme needs is signerd's to say.
+func (m *materialFlags) read(a *app) (map[string][]byte, error) {
+	material := make(map[string][]byte)
+	for _, part := range []struct {
+		name string
+		file *file
+	}{{"private_key", &m.privateKey}, {"api_key", &m.apiKey}, {"secret", &m.secret}} {
+		if !part.file.given() {
+			continue
+		}
+		s, err := a.readSecret(part.file)
+		if err != nil {
+			return nil, err
+		}
+		material[part.name] = s.Reveal()
+	}
+	return material, nil
+}
+
+func (a *app) keyCreate() *cobra.Command {
+	var env, algorithm, output *choice
+	var labelArgs *[]string
+	scheme := &choice{value: "noah", allowed: []string{"noah"}}
+	use := "create NAME --env sandbox|prod [--scheme noah] [--alg ES384|ES256] [--label K=V ...]"
+	cmd := command(use, "Make a NOAH key inside signerd", positional("NAME"), func(cmd *cobra.Command, args []string) error {
+		labels, err := parseLabels(*labelArgs)
+		if err != nil {
+			return err
+		}
+		conn, err := a.dial()
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		resp, err := adminv1.NewKeyServiceClient(conn).CreateKey(cmd.Context(), &adminv1.CreateKeyRequest{
+			Name: args[0], Scheme: scheme.value, Environment: environments[env.value], Algorithm: algorithm.value, Labels: labels,
+		})
+		if err != nil {
+			return &failure{what: "creating key " + args[0], key: args[0], err: err}
+		}
+		return a.print(output, resp, func(w io.Writer) {
+			_, _ = fmt.Fprintf(w, "Key %s is made. Its private key stays in signerd.\n", resp.GetKey().GetName())
+			writeNextSteps(w, resp.GetKey(), 1, resp.GetPublicKeyPem())
+		})
+	})
+	cmd.Long = "Make a NOAH key inside signerd. It cannot sign until `signerctl key activate` brings the API key that NOAH gives for its public key.\n\n" +
+		"Keys of other partners are imported: see `signerctl key import`."
+	env = environmentFlag(cmd)
+	cmd.Flags().Var(scheme, "scheme", "the partner")
+	algorithm = algorithmFlag(cmd)
+	labelArgs = labelFlag(cmd)
+	output = outputFlag(cmd, formatText, formatJSON)
+	return cmd
+}
+
+// writeNextSteps prints the public key of a pending version and how it gets its API key.
+func writeNextSteps(w io.Writer, k *adminv1.Key, version uint32, publicPEM string) {
+	_, _ = fmt.Fprintf(w, `Version %[1]d waits for its API key. Its public key:
+
+%[2]s
+Next:
+  1. In NOAH's %[3]s dashboard choose Configuration, then Create New Key, and hand over the public key above.
+  2. NOAH shows the API key once: keep it in a file that only you can read.
+  3. signerctl key activate %[4]s --version %[1]d --api-key FILE
+`, version, withLineEnd(publicPEM), environmentName(k.GetEnvironment()), k.GetName())
+}
+
+func (a *app) keyImport() *cobra.Command {
+	var env, output *choice
+	var labelArgs *[]string
+	var files materialFlags
+	scheme := &choice{allowed: []string{"noah", "noba"}}
+	use := "import NAME --scheme noah|noba --env sandbox|prod --api-key FILE --private-key FILE|--secret FILE [--label K=V ...]"
+	cmd := command(use, "Bring in a key that the partner handed out", positional("NAME"), func(cmd *cobra.Command, args []string) error {
+		if !files.given() {
+			return &usageError{message: "what the partner handed out is missing: --private-key and --api-key for noah, --api-key and --secret for noba"}
+		}
+		labels, err := parseLabels(*labelArgs)
+		if err != nil {
+			return err
+		}
+		conn, err := a.dial()
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		material, err := files.read(a)
+		if err != nil {
+			return err
+		}
+		resp, err := adminv1.NewKeyServiceClient(conn).ImportKey(cmd.Context(), &adminv1.ImportKeyRequest{
+			Name: args[0], Scheme: scheme.value, Environment: environments[env.value], Material: material, Labels: labels,
+		})
+		if err != nil {
+			return &failure{what: "importing key " + args[0], key: args[0], err: err}
+		}
+		a.tell("note", resp.GetNotes()...)
+		return a.print(output, resp, func(w io.Writer) {
+			writeImportedKey(w, resp.GetKey())
+		})
+	})
+	cmd.Long = "Bring in a key that the partner handed out; it can sign at once.\n\n" +
+		"  noah needs --private-key and --api-key (which may follow with `signerctl key activate`)\n  noba needs --api-key and --secret\n\nA FILE of \"-\" is standard input."
+	cmd.Flags().Var(scheme, "scheme", "the partner")
+	require(cmd, "scheme")
+	env = environmentFlag(cmd)
+	files.register(cmd)
+	labelArgs = labelFlag(cmd)
+	output = outputFlag(cmd, formatText, formatJSON)
+	return cmd
+}
+
+func writeImportedKey(w io.Writer, k *adminv1.Key) {
+	if k.GetActiveVersion() != 0 {
+		_, _ = fmt.Fprintf(w, "Key %s is imported; version %d signs.\n", k.GetName(), k.GetActiveVersion())
+		return
+	}
+	_, _ = fmt.Fprintf(w, `Key %[1]s is imported; version 1 waits for its API key.
+Next:
+  1. signerctl key public %[1]s    prints the public key that NOAH's dashboard takes
+  2. signerctl key activate %[1]s --version 1 --api-key FILE
+`, k.GetName())
+}
+
+func (a *app) keyRotate() *cobra.Command {
+	var algorithm, output *choice
+	var generation *uint64
+	var files materialFlags
+	use := "rotate NAME [--private-key FILE] [--api-key FILE] [--secret FILE] [--alg ES384|ES256] [--generation N]"
+	cmd := command(use, "Add a version beside the active one", positional("NAME"), func(cmd *cobra.Command, args []string) error {
+		if files.given() && algorithm.value != "" {
+			return &usageError{message: "--alg is for a pair that signerd makes, not for files"}
+		}
+		conn, err := a.dial()
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		client := adminv1.NewKeyServiceClient(conn)
+		failed := func(err error) error {
+			return &failure{what: "adding a version to key " + args[0], key: args[0], err: err}
+		}
+		if !files.given() {
+			resp, err := client.CreateKeyVersion(cmd.Context(), &adminv1.CreateKeyVersionRequest{
+				Name: args[0], Algorithm: algorithm.value, Generation: *generation,
+			})
+			if err != nil {
+				return failed(err)
+			}
+			return a.print(output, resp, func(w io.Writer) {
+				_, _ = fmt.Fprintf(w, "Key %s has a new version.\n", resp.GetKey().GetName())
+				writeNextSteps(w, resp.GetKey(), resp.GetVersion(), resp.GetPublicKeyPem())
+			})
+		}
+		material, err := files.read(a)
+		if err != nil {
+			return err
+		}
+		resp, err := client.ImportKeyVersion(cmd.Context(), &adminv1.ImportKeyVersionRequest{
+			Name: args[0], Material: material, Generation: *generation,
+		})
+		if err != nil {
+			return failed(err)
+		}
+		a.tell("note", resp.GetNotes()...)
+		return a.print(output, resp, func(w io.Writer) { writeImportedVersion(w, resp.GetKey(), resp.GetVersion()) })
+	})
+	cmd.Long = "Add a version beside the active one, which goes on signing until `signerctl key activate`.\n\n" +
+		"Without files, signerd makes a new pair (noah). With files, the version is what the partner handed out;\n" +
+		"a noah version may come without its API key, which `signerctl key activate` then brings."
+	files.register(cmd)
+	algorithm = algorithmFlag(cmd)
+	generation = generationFlag(cmd)
+	output = outputFlag(cmd, formatText, formatJSON)
+	return cmd
+}
+
+func writeImportedVersion(w io.Writer, k *adminv1.Key, version uint32) {
+	apiKey := ""
+	if findVersion(k, version).GetState() == adminv1.KeyVersionState_KEY_VERSION_STATE_PENDING {
+		apiKey = " --api-key FILE"
+	}
+	_, _ = fmt.Fprintf(w, "Key %[1]s has a new version %[2]d, which does not sign yet.\nNext: signerctl key activate %[1]s --version %[2]d%[3]s\n",
+		k.GetName(), version, apiKey)
+}

@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"runtime"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
+	"github.com/signerd/signerd/internal/version"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	var output *choice
+	cmd := command("status", "Show whether signerd serves, and as whom it sees you", positional(), func(cmd *cobra.Command, _ []string) error {
+		conn, err := a.dial()
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		resp, err := adminv1.NewSystemServiceClient(conn).GetStatus(cmd.Context(), &adminv1.GetStatusRequest{})
+		if err != nil {
+			return &failure{what: "asking for the status", err: err}
+		}
+		return a.print(output, resp, func(w io.Writer) { writeStatus(w, resp) })
+	})
+	cmd.Long = "Show whether signerd serves, and as whom it sees you.\n\nThe exit status is 0 whenever signerd answers, also when it does not serve."
+	output = outputFlag(cmd, formatText, formatJSON)
+	return cmd
+}
+
+func writeStatus(w io.Writer, s *adminv1.GetStatusResponse) {
+	serving := yesNo(s.GetServing())
+	if s.GetReason() != "" {
+		serving += ", " + s.GetReason()
+	}
+	development := yesNo(s.GetDevelopment())
+	if s.GetDevelopment() {
+		development += ", not for production keys"
+	}
+	table(w,
+		[]string{"Serving:", serving},
+		[]string{"Version:", s.GetVersion() + " (" + s.GetGoVersion() + ")"},
+		[]string{"Started:", formatTime(s.GetStartTime())},
+		[]string{"Development:", development},
+		[]string{"Keys:", fmt.Sprintf("%d, with %d versions", s.GetKeyCount(), s.GetKeyVersionCount())},
+		[]string{"Store counter:", strconv.FormatUint(s.GetStoreCounter(), 10)},
+		[]string{"Root key:", s.GetRootKeyId()},
+		[]string{"You are:", s.GetCaller()})
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	var output *choice
+	cmd := command("version", "Show signerctl's own version", positional(), func(*cobra.Command, []string) error {
+		v := struct {
+			Version   string `json:"version"`
+			GoVersion string `json:"go_version"`
+		}{version.Version, runtime.Version()}
+		if output.value == formatJSON {
+			b, err := json.MarshalIndent(v, "", "  ")
+			if err != nil {
+				return &failure{what: "writing the output", err: err}
+			}
+			return a.write(append(b, '\n'))
+		}
+		return a.write(fmt.Appendf(nil, "signerctl %s (%s)\n", v.Version, v.GoVersion))
+	})
+	output = outputFlag(cmd, formatText, formatJSON)
+	return cmd
+}

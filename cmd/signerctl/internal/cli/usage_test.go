@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+)
+
+const (
+	usageActivate = "usage: signerctl key activate NAME --version N [--api-key FILE] [--generation N]\n"
+	usageImport   = "usage: signerctl key import NAME --scheme noah|noba --env sandbox|prod --api-key FILE --private-key FILE|--secret FILE [--label K=V ...]\n"
+	usageLabel    = "usage: signerctl key label NAME K=V|K- ... [--generation N]\n"
+	usageNoah     = "usage: signerctl sign noah NAME METHOD PATH [--query K=V|K:=JSON ...] [--body FILE] [--ttl 5m] [-o headers|json|curl]\n"
+	usageRotate   = "usage: signerctl key rotate NAME [--private-key FILE] [--api-key FILE] [--secret FILE] [--alg ES384|ES256] [--generation N]\n"
+)
+
+func TestUsageErrors(t *testing.T) {
+	// Nothing of this reaches signerd, or standard input.
+	f := serve(t, nil)
+	for _, tt := range []struct{ args, want string }{
+		{"kye list --env x", "signerctl: unknown command \"kye\"\nusage: signerctl COMMAND\nhint: did you mean `signerctl key`?\n"},
+		{"key lst", "signerctl: key: unknown command \"lst\"\nusage: signerctl key COMMAND\nhint: did you mean `signerctl key list`?\n"},
+		{"key frobnicate", "signerctl: key: unknown command \"frobnicate\"\nusage: signerctl key COMMAND\nhint: `signerctl key --help` lists the commands\n"},
+		{"sign noon x", "signerctl: sign: unknown command \"noon\"\nusage: signerctl sign COMMAND\nhint: did you mean `signerctl sign noah`?\n"},
+		{"--bogus", "signerctl: unknown flag: --bogus\nusage: signerctl COMMAND\nhint: `signerctl --help` tells more\n"},
+		{"status --timeout 0s", "signerctl: status: --timeout must be more than 0\nusage: signerctl status\nhint: `signerctl status --help` tells more\n"},
+		{"status extra", "signerctl: status: too many arguments: wanted 0, got 1\nusage: signerctl status\nhint: `signerctl status --help` tells more\n"},
+		{"status -o yaml", "signerctl: status: invalid argument \"yaml\" for \"-o, --output\" flag: wanted text or json\nusage: signerctl status\nhint: `signerctl status --help` tells more\n"},
+		{"key activate orders", "signerctl: key activate: required flag(s) \"version\" not set\n" + usageActivate + "hint: `signerctl key activate --help` tells more\n"},
+		{"key activate --version 1", "signerctl: key activate: NAME is missing\n" + usageActivate + "hint: `signerctl key activate --help` tells more\n"},
+		{"key activate orders --version 1 --api-key ", "signerctl: key activate: invalid argument \"\" for \"--api-key\" flag: wanted the name of a file, or -\n" + usageActivate + "hint: `signerctl key activate --help` tells more\n"},
+		{"key import orders --scheme noba --env prod --api-key - --secret -", "signerctl: key import: --api-key and --secret both ask for standard input, which can be read once\n" + usageImport + "hint: `signerctl key import --help` tells more\n"},
+		{"key import orders --scheme noba --env prod", "signerctl: key import: what the partner handed out is missing: --private-key and --api-key for noah, --api-key and --secret for noba\n" + usageImport + "hint: `signerctl key import --help` tells more\n"},
+		{"key import orders --scheme noba --env prod --api-key - --label x", "signerctl: key import: the label \"x\" is not of the form K=V\n" + usageImport + "hint: `signerctl key import --help` tells more\n"},
+		{"key import orders --scheme noba --env staging", "signerctl: key import: invalid argument \"staging\" for \"--env\" flag: wanted sandbox or prod\n" + usageImport + "hint: `signerctl key import --help` tells more\n"},
+		{"key rotate orders --alg ES256 --secret -", "signerctl: key rotate: --alg is for a pair that signerd makes, not for files\n" + usageRotate + "hint: `signerctl key rotate --help` tells more\n"},
+		{"key label orders", "signerctl: key label: a label K=V or K- is missing\n" + usageLabel + "hint: `signerctl key label --help` tells more\n"},
+		{"key label orders a=1 a=2", "signerctl: key label: the label \"a\" is given twice\n" + usageLabel + "hint: `signerctl key label --help` tells more\n"},
+		{"key label orders a=1 a-", "signerctl: key label: the label \"a\" is both set and removed\n" + usageLabel + "hint: `signerctl key label --help` tells more\n"},
+		{"key public orders --format pem -o json", "signerctl: key public: --format does not go with -o json, which holds both\nusage: signerctl key public NAME [--version N] [--format pem|jwk]\nhint: `signerctl key public --help` tells more\n"},
+		{"sign noah orders GET", "signerctl: sign noah: PATH is missing\n" + usageNoah + "hint: `signerctl sign noah --help` tells more\n"},
+		{"sign noah orders GET /\xff", "signerctl: sign noah: the argument \"/\\xff\" is not UTF-8\n" + usageNoah + "hint: `signerctl sign noah --help` tells more\n"},
+		{"sign noah orders GET / --query a:=9007199254740993", "signerctl: sign noah: --query \"a:=9007199254740993\" holds an integer beyond 2^53-1, which would be rounded; send it as a string, K=V\n" +
+			usageNoah + "hint: K=V gives a string, K:=20 a number, K:=true a boolean, K:='[1,2]' a list\n"},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			f.run(t, "not to be read", strings.Split(tt.args, " ")...).want(t, 2, "", tt.want)
+		})
+	}
+	f.wantRequests(t)
+}
+
+func TestHelpGoesToStdout(t *testing.T) {
+	for _, tt := range []struct{ args, has string }{
+		{"", "Available Commands:"},
+		{"key", "Available Commands:"},
+		{"help key create", "signerctl key create NAME --env sandbox|prod"},
+		{"sign noba --help", "$NOBA_BASE_URL"},
+	} {
+		r := run(t, "", strings.Fields(tt.args)...)
+		if r.code != 0 || r.stderr != "" || !strings.Contains(r.stdout, tt.has) {
+			t.Errorf("%q: exit status %d, stderr %q, stdout\n%s", tt.args, r.code, r.stderr, r.stdout)
+		}
+	}
+}
+
+func TestVersionNeedsNoSignerd(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if r := run(t, "", "version"); r.code != 0 || !strings.HasPrefix(r.stdout, "signerctl ") {
+		t.Errorf("got %+v", r)
+	}
+	if r := run(t, "", "-o", "json", "version"); r.code != 0 || !strings.HasPrefix(r.stdout, "{\n  \"version\": \"") {
+		t.Errorf("got %+v", r)
+	}
+}
