@@ -5,6 +5,8 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 
 	"github.com/signerd/signerd/upstream"
@@ -41,19 +43,20 @@ var foreignBlocks = map[string]string{
 }
 
 // ParsePrivateKey reads a P-384 or P-256 private key as openssl writes it: SEC1 with or without its EC PARAMETERS
-// block, or PKCS #8, with any line ends. Everything else is refused with a *FieldError that says what was found and
-// never quotes it.
+// block, or PKCS #8, with LF or CRLF line ends. Everything else is refused with a *FieldError that says what was found
+// and never quotes it.
 func ParsePrivateKey(text []byte) (*ecdsa.PrivateKey, error) {
 	if len(text) > maxPEMBytes {
 		return nil, upstream.Invalid(fieldPrivateKey, "it has %d bytes, more than any EC key; %s", len(text), wantedKey)
 	}
 	var found *pem.Block
-	rest := text
+	rest, blocks := text, 0
 	for {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
 			break
 		}
+		blocks++
 		if block.Type == typeParameter {
 			continue
 		}
@@ -69,6 +72,10 @@ func ParsePrivateKey(text []byte) (*ecdsa.PrivateKey, error) {
 	if len(bytes.TrimSpace(rest)) > 0 {
 		return nil, upstream.Invalid(fieldPrivateKey, "something follows the PEM block; %s", wantedKey)
 	}
+	// The decoder passes over what it cannot read, and the damaged block may be the one that was meant.
+	if bytes.Count(text, []byte("-----BEGIN")) != blocks {
+		return nil, upstream.Invalid(fieldPrivateKey, "it holds a damaged PEM block beside a whole one; %s", wantedKey)
+	}
 	return parseBlock(found)
 }
 
@@ -77,6 +84,7 @@ func parseBlock(block *pem.Block) (*ecdsa.PrivateKey, error) {
 		return nil, upstream.Invalid(fieldPrivateKey, "found an encrypted private key; %s", wantedKey)
 	}
 	var key *ecdsa.PrivateKey
+	sec1 := block.Bytes
 	switch block.Type {
 	case typeSEC1:
 		var err error
@@ -91,8 +99,14 @@ func parseBlock(block *pem.Block) (*ecdsa.PrivateKey, error) {
 		}
 		var ok bool
 		if key, ok = parsed.(*ecdsa.PrivateKey); !ok {
-			return nil, upstream.Invalid(fieldPrivateKey, "found a private key that is not an elliptic-curve one; %s", wantedKey)
+			return nil, upstream.Invalid(fieldPrivateKey, "found a private key that is not for ECDSA; %s", wantedKey)
 		}
+		var outer pkcs8
+		if _, err := asn1.Unmarshal(block.Bytes, &outer); err != nil {
+			return nil, upstream.Invalid(fieldPrivateKey, "its PRIVATE KEY block is damaged or of an unknown kind; %s", wantedKey)
+		}
+		defer clear(outer.PrivateKey)
+		sec1 = outer.PrivateKey
 	default:
 		kind, ok := foreignBlocks[block.Type]
 		if !ok {
@@ -103,5 +117,48 @@ func parseBlock(block *pem.Block) (*ecdsa.PrivateKey, error) {
 	if key.Curve != elliptic.P384() && key.Curve != elliptic.P256() {
 		return nil, upstream.Invalid(fieldPrivateKey, "found a key on the curve %s; %s", key.Curve.Params().Name, wantedKey)
 	}
+	if !publicKeyFits(key, sec1) {
+		return nil, upstream.Invalid(fieldPrivateKey, "it is damaged: the public key inside does not belong to the private key; %s", wantedKey)
+	}
 	return key, nil
+}
+
+// pkcs8 and ecPrivateKey are the outlines of RFC 5958 and RFC 5915.
+type (
+	pkcs8 struct {
+		Version    int
+		Algorithm  pkix.AlgorithmIdentifier
+		PrivateKey []byte
+	}
+	ecPrivateKey struct {
+		Version    int
+		PrivateKey []byte
+		Curve      asn1.ObjectIdentifier `asn1:"optional,explicit,tag:0"`
+		PublicKey  asn1.BitString        `asn1:"optional,explicit,tag:1"`
+	}
+)
+
+// publicKeyFits holds the public key that sec1 carries, if it does, against the one that follows from the private key.
+// crypto/x509 leaves it unread. Any number makes a private key, so that a typing error goes unnoticed without this; and
+// the public key inside is what openssl prints, and what the partner was given.
+func publicKeyFits(key *ecdsa.PrivateKey, sec1 []byte) bool {
+	var parsed ecPrivateKey
+	if _, err := asn1.Unmarshal(sec1, &parsed); err != nil {
+		return false
+	}
+	defer clear(parsed.PrivateKey)
+	found := parsed.PublicKey.Bytes
+	if len(found) == 0 {
+		return true
+	}
+	want, err := key.PublicKey.Bytes() // 4, x, y
+	if err != nil {
+		return false
+	}
+	if len(found) == len(want) {
+		return bytes.Equal(found[1:], want[1:]) // the first byte may name the hybrid form
+	}
+	width := (len(want) - 1) / 2
+	compressed := append([]byte{2 + want[len(want)-1]&1}, want[1:1+width]...)
+	return bytes.Equal(found, compressed)
 }

@@ -1,7 +1,6 @@
 package noah
 
 import (
-	"bytes"
 	"encoding/json"
 	"math"
 	"net/url"
@@ -30,6 +29,9 @@ func newQueryParams(wire string, typed map[string]any) (queryParams, error) {
 	}
 	params := make(queryParams, len(typed))
 	for name, value := range typed {
+		if !utf8.ValidString(name) {
+			return nil, upstream.Invalid("query_params", "it holds a name that is not UTF-8")
+		}
 		text, err := encodeValue(value, true)
 		if err != nil {
 			return nil, err
@@ -100,6 +102,9 @@ func encodeValue(value any, listAllowed bool) (json.RawMessage, error) {
 		if !listAllowed {
 			return nil, upstream.Invalid(field, "it holds a list within a list")
 		}
+		if len(v) == 0 {
+			return nil, upstream.Invalid(field, "it holds an empty list, which no query on the wire can be; leave the name out")
+		}
 		items := make([]json.RawMessage, len(v))
 		for i, item := range v {
 			text, err := encodeValue(item, false)
@@ -127,13 +132,11 @@ func encodeNumber(n float64) (json.RawMessage, error) {
 	return marshal(n)
 }
 
-// marshal is json.Marshal without HTML escapes, so that text stays as short as it was.
+// marshal is json.Marshal with this package's kind of error.
 func marshal(v any) (json.RawMessage, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	text, err := json.Marshal(v)
+	if err != nil {
 		return nil, upstream.Invalid("query_params", "it cannot be written as JSON")
 	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+	return text, nil
 }

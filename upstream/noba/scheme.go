@@ -61,6 +61,8 @@ func checkSecret(b []byte) error {
 		return upstream.Invalid(field, "it is not UTF-8 text")
 	case bytes.ContainsFunc(b, unicode.IsControl):
 		return upstream.Invalid(field, "it holds a line break or another control character")
+	case bytes.HasPrefix(b, []byte("\ufeff")):
+		return upstream.Invalid(field, "it starts with a byte order mark, which an editor put there")
 	case len(bytes.TrimSpace(b)) != len(b):
 		return upstream.Invalid(field, "it starts or ends with a space")
 	}

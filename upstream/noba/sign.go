@@ -47,7 +47,7 @@ type Request struct {
 
 // NewRequest checks p; now is signerd's clock. Errors are *upstream.FieldError. The request keeps p.Body.
 func NewRequest(p RequestParams, now time.Time) (Request, error) {
-	r := Request{body: p.Body, timestamp: p.TimestampMillis}
+	r := Request{body: p.Body}
 	var err error
 	if r.method, err = upstream.ParseMethod(p.Method); err != nil {
 		return Request{}, err
@@ -58,11 +58,16 @@ func NewRequest(p RequestParams, now time.Time) (Request, error) {
 	if err = checkBody(p.Body); err != nil {
 		return Request{}, err
 	}
-	if t := p.TimestampMillis; t != nil && *t != 0 {
-		if *t < now.Add(-MaxClockDifference).UnixMilli() || *t > now.Add(MaxClockDifference).UnixMilli() {
+	if p.TimestampMillis == nil {
+		return r, nil
+	}
+	t := *p.TimestampMillis // what is checked is what is signed, whatever becomes of p
+	if t != 0 {
+		if t < now.Add(-MaxClockDifference).UnixMilli() || t > now.Add(MaxClockDifference).UnixMilli() {
 			return Request{}, upstream.Invalid("timestamp_millis", "it is more than 5 minutes from signerd's clock, and Noba would refuse it")
 		}
 	}
+	r.timestamp = &t
 	return r, nil
 }
 
