@@ -63,7 +63,8 @@ func CreateFile(path string) error {
 
 // OpenFile reads a root key file. Errors: fs.ErrNotExist, ErrPermissions, ErrOwner, ErrMalformed.
 func OpenFile(path string) (*File, error) {
-	f, err := os.Open(path)
+	// Without O_NONBLOCK, opening a pipe would wait for a writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening the root key: %w", err)
 	}
@@ -126,7 +127,8 @@ func inCredentialsDirectory(path string) bool {
 
 func parse(line []byte) (secret.Bytes, error) {
 	text, ok := bytes.CutPrefix(bytes.TrimRight(line, "\r\n"), []byte(filePrefix))
-	if !ok {
+	// The decoder would skip line ends inside.
+	if !ok || bytes.ContainsAny(text, "\r\n") {
 		return secret.Bytes{}, ErrMalformed
 	}
 	key := make([]byte, base64.StdEncoding.DecodedLen(len(text)))

@@ -1,0 +1,120 @@
+package keystore
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/signerd/signerd/internal/rootkey"
+	"github.com/signerd/signerd/internal/secret"
+	"github.com/signerd/signerd/upstream"
+	"github.com/signerd/signerd/upstream/noba"
+)
+
+// still is a store that is only read.
+type still struct {
+	Store
+	records []Record
+}
+
+func (s still) Load(context.Context) ([]Record, uint64, error) { return s.records, 1, nil }
+
+// slate is an anchor in memory.
+type slate struct{ content []byte }
+
+func (s *slate) Read() ([]byte, error)      { return s.content, nil }
+func (s *slate) Write(content []byte) error { s.content = content; return nil }
+
+// filled is an open keystore with n keys. It seals them all at once: one commit each would take an hour for many.
+func filled(tb testing.TB, n int) *Keystore {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), "root.key")
+	if err := rootkey.CreateFile(path); err != nil {
+		tb.Fatal(err)
+	}
+	root, err := rootkey.OpenFile(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ring := newKeyring()
+	s, err := newSealer(ring)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	wrapped, err := ring.wrap(tb.Context(), root)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	pepper := make([]byte, dataKeySize)
+	seal := func(name string, content any) Record {
+		plaintext, err := encode(content)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return Record{name, firstCounter, s.seal(name, firstCounter, plaintext)}
+	}
+	records := []Record{{nameKeyring, firstCounter, wrapped}, seal(nameFence, fenceRecord{recordFormat, pepper})}
+	for i := range n {
+		records = append(records, seal(prefixKey+keyName(i), exampleKey(tb, keyName(i), secret.Copy(pepper))))
+	}
+	h := head{}.with(records)
+	sealed, err := sealHead(s, h)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	c := Config{Store: still{records: append(records, sealed)}, Anchor: &slate{}, RootKey: root, Schemes: []upstream.Scheme{noba.Scheme{}}}
+	if err := writeAnchor(c.Anchor, s, h); err != nil {
+		tb.Fatal(err)
+	}
+	k, err := Open(tb.Context(), c)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return k
+}
+
+func keyName(i int) string { return fmt.Sprintf("account-%05d", i) }
+
+func exampleKey(tb testing.TB, name string, pepper secret.Bytes) keyRecord {
+	tb.Helper()
+	m := upstream.Material{upstream.PartAPIKey: secret.New([]byte("api key of " + name)), upstream.PartSecret: secret.New([]byte("secret of " + name))}
+	credential, err := noba.Scheme{}.Open(m)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	fingerprint := credential.Fingerprint(pepper)
+	at := time.Unix(1_700_000_000, 0).UTC()
+	return keyRecord{Format: recordFormat, Name: name, Scheme: noba.Name, Environment: string(upstream.Prod), Enabled: true, Active: 1,
+		NextVersion: 2, CreateTime: at, UpdateTime: at, Versions: []versionRecord{{Number: 1, State: Enabled,
+			Algorithm: credential.Algorithm(), Fingerprint: fingerprint[:], CreateTime: at, Material: storedMaterial(m)}}}
+}
+
+func TestLookupAllocatesNothing(t *testing.T) {
+	k := filled(t, 100)
+	for what, name := range map[string]string{"a key": keyName(50), "no key": "absent"} {
+		if n := testing.AllocsPerRun(100, func() { k.Lookup(name) }); n != 0 {
+			t.Errorf("looking up %s allocates %v times, want 0", what, n)
+		}
+	}
+}
+
+func BenchmarkLookup(b *testing.B) {
+	for _, n := range []int{10, 10_000} {
+		b.Run(fmt.Sprintf("%d keys", n), func(b *testing.B) {
+			k := filled(b, n)
+			names := make([]string, n)
+			for i := range names {
+				names[i] = keyName(i)
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := 0; b.Loop(); i++ {
+				if k.Lookup(names[i%n]) == nil {
+					b.Fatal("a key is missing")
+				}
+			}
+		})
+	}
+}
