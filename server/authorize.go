@@ -19,8 +19,10 @@ func (s *Server) decide(ctx context.Context, name string) (*policy.Permit, error
 	if (c.permission.scope == onKey) != (name != "") {
 		return nil, fmt.Errorf("operation %s was decided with the wrong scope", c.permission.operation)
 	}
-	c.decided, c.key = true, name
-	return s.policy.Decide(policy.Question{Caller: c.caller, Operation: c.permission.operation, Key: name})
+	c.key = name
+	permit, err := s.policy.Decide(policy.Question{Caller: c.caller, Operation: c.permission.operation, Key: name})
+	c.allowed = err == nil
+	return permit, err
 }
 
 // authorized is a key that the caller may use for this call's operation, and the permit that says so.

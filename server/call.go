@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +27,7 @@ type call struct {
 	caller     policy.Caller
 	key        string // once the request was found valid
 	version    uint32
-	decided    bool // policy was asked, whatever it said
+	allowed    bool // policy was asked, and its last answer was yes
 }
 
 type callKey struct{}
@@ -70,8 +71,8 @@ func (s *Server) serveCall(ctx context.Context, c *call, req any, info *grpc.Una
 		return nil, fmt.Errorf("no permission is defined for %s", info.FullMethod)
 	}
 	resp, err := next(ctx, req)
-	if err == nil && !c.decided {
-		return nil, fmt.Errorf("%s answered without a decision", info.FullMethod)
+	if err == nil && !c.allowed {
+		return nil, fmt.Errorf("%s answered without a decision that allows it", info.FullMethod)
 	}
 	return resp, err
 }
@@ -133,7 +134,11 @@ func (s *Server) validate(ctx context.Context, req any, _ *grpc.UnaryServerInfo,
 	}
 	var list violations
 	for _, v := range invalid.Violations {
-		list = append(list, &upstream.FieldError{Field: topField(v), Problem: v.Proto.GetMessage()})
+		f := upstream.FieldError{Field: topField(v), Problem: v.Proto.GetMessage()}
+		// A map may break one rule in a hundred thousand places, which all read the same.
+		if !slices.ContainsFunc(list, func(seen *upstream.FieldError) bool { return *seen == f }) {
+			list = append(list, &f)
+		}
 	}
 	return nil, list
 }

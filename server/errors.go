@@ -65,10 +65,11 @@ func rowFor(err error) errorRow {
 
 // statusFor turns the error of a call into what its caller gets.
 func statusFor(ctx context.Context, err error, recordID string) (*status.Status, string) {
-	row := rowFor(err)
-	if row.reason == internalRow.reason && ctx.Err() != nil {
-		return status.FromContextError(ctx.Err()), ""
+	// The caller's own end of the call, whichever package noticed it; a bug on the way there stays one.
+	if gone := ctx.Err(); gone != nil && errors.Is(err, gone) {
+		return status.FromContextError(gone), ""
 	}
+	row := rowFor(err)
 	text := row.text
 	if text == "" {
 		text = err.Error()

@@ -88,7 +88,8 @@ const defaultPageSize = 100
 // ListKeys implements adminv1.KeyServiceServer. Keys that the caller may not list are left out.
 func (s *keyService) ListKeys(ctx context.Context, in *adminv1.ListKeysRequest) (*adminv1.ListKeysResponse, error) {
 	after, err := base64.RawURLEncoding.DecodeString(in.GetPageToken())
-	if err != nil || len(after) > 0 && !policy.ValidKeyName(string(after)) {
+	// The decoder is lenient: only what encodes as itself was made here.
+	if err != nil || base64.RawURLEncoding.EncodeToString(after) != in.GetPageToken() || len(after) > 0 && !policy.ValidKeyName(string(after)) {
 		return nil, upstream.Invalid("page_token", "it is not a next_page_token of ListKeys")
 	}
 	if _, err := s.decide(ctx, ""); err != nil {
@@ -110,14 +111,16 @@ func (s *keyService) ListKeys(ctx context.Context, in *adminv1.ListKeysRequest) 
 	for name := string(after); ; {
 		page := keys.List(name, size+1)
 		for _, key := range page {
+			name = key.Name
+			if _, err := s.policy.Decide(policy.Question{Caller: c.caller, Operation: c.permission.operation, Key: key.Name}); err != nil {
+				continue
+			}
+			// Only a key that the caller may list makes a next page: others must not show in the token.
 			if len(out.Keys) == size {
 				out.NextPageToken = base64.RawURLEncoding.EncodeToString([]byte(out.Keys[size-1].Name))
 				return out, nil
 			}
-			name = key.Name
-			if _, err := s.policy.Decide(policy.Question{Caller: c.caller, Operation: c.permission.operation, Key: key.Name}); err == nil {
-				out.Keys = append(out.Keys, keyMessage(key))
-			}
+			out.Keys = append(out.Keys, keyMessage(key))
 		}
 		if len(page) <= size {
 			return out, nil

@@ -21,9 +21,11 @@ import (
 	"buf.build/go/protovalidate"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
@@ -82,6 +84,8 @@ type Server struct {
 	limits      Limits
 	validator   protovalidate.Validator
 	health      *health.Server
+	stopping    context.Context // ends when Shutdown begins
+	stop        context.CancelFunc
 	keys        atomic.Pointer[keystore.Keystore]
 
 	mu      sync.Mutex
@@ -109,6 +113,7 @@ func New(c Config) (*Server, error) {
 		s.limits.MaxConcurrentStreams = DefaultMaxConcurrentStreams
 	}
 	s.started = s.now()
+	s.stopping, s.stop = context.WithCancel(context.Background())
 	var err error
 	if s.validator, err = protovalidate.New(protovalidate.WithMessages(requestMessages()...)); err != nil {
 		return nil, fmt.Errorf("compiling the request rules: %w", err)
@@ -170,7 +175,7 @@ func (s *Server) ServeOperators(l net.Listener) error { return s.serve(l, true) 
 func (s *Server) serve(l net.Listener, admin bool) error {
 	g := s.newGRPC()
 	signerdv1.RegisterSignerServiceServer(g, &signerService{Server: s})
-	healthpb.RegisterHealthServer(g, s.health)
+	healthpb.RegisterHealthServer(g, healthService{s.health, s.stopping})
 	if admin {
 		adminv1.RegisterKeyServiceServer(g, &keyService{Server: s})
 		adminv1.RegisterSystemServiceServer(g, &systemService{Server: s})
@@ -201,10 +206,40 @@ func (s *Server) newGRPC() *grpc.Server {
 	)
 }
 
+// healthService ends its watches when Shutdown begins, which would otherwise wait for clients to end them.
+type healthService struct {
+	*health.Server
+	stopping context.Context
+}
+
+// Watch implements healthpb.HealthServer.
+func (h healthService) Watch(in *healthpb.HealthCheckRequest, stream healthpb.Health_WatchServer) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	defer context.AfterFunc(h.stopping, cancel)()
+	err := h.Server.Watch(in, watchStream{stream, ctx})
+	if h.stopping.Err() == nil {
+		return err
+	}
+	// The watch may have ended before it passed on the last word.
+	_ = stream.Send(&healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_NOT_SERVING})
+	return status.Error(codes.Unavailable, "signerd is stopping")
+}
+
+// watchStream is a stream with a context of its own.
+type watchStream struct {
+	healthpb.Health_WatchServer
+	ctx context.Context
+}
+
+// Context implements grpc.ServerStream.
+func (w watchStream) Context() context.Context { return w.ctx }
+
 // Shutdown refuses new requests, answers those under way, and returns; when ctx ends first, it cuts them off and
 // returns ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.health.Shutdown()
+	s.stop()
 	s.mu.Lock()
 	s.stopped = true
 	servers := s.servers
@@ -222,10 +257,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-drained:
 		return nil
 	case <-ctx.Done():
+		// Neither a handshake under way, which Stop waits for, nor a handler that does not look at its context, which
+		// the drain waits for, may keep signerd from ending.
 		for _, g := range servers {
-			g.Stop()
+			go g.Stop()
 		}
-		<-drained
 		return ctx.Err()
 	}
 }

@@ -44,6 +44,9 @@ func (s *signerService) SignNoahRequest(ctx context.Context, in *signerdv1.SignN
 func noahRequest(in *signerdv1.SignNoahRequestRequest) (noah.Request, error) {
 	params := noah.RequestParams{Method: in.GetMethod(), Path: in.GetPath(), Body: in.GetBody(), BodySHA256: in.GetBodySha256()}
 	if in.GetTtl() != nil {
+		if in.GetTtl().CheckValid() != nil {
+			return noah.Request{}, upstream.Invalid("ttl", "its seconds and nanos do not make a duration")
+		}
 		params.TTL = in.GetTtl().AsDuration()
 	}
 	if fields := in.GetQueryParams().GetFields(); len(fields) > 0 {

@@ -1,0 +1,82 @@
+package server_test
+
+import (
+	"os"
+	"slices"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
+	"github.com/signerd/signerd/policy"
+	"github.com/signerd/signerd/server"
+)
+
+func TestEveryRPCAnswersWhomAGrantAllowsAndNobodyElse(t *testing.T) {
+	t.Parallel()
+	const mayOnly, mayAllBut = 20000, 30000 // and the RPC's index
+	rpcs := server.RPCs()
+	grants := []policy.Grant{everything(t, operator)}
+	for i, rpc := range rpcs {
+		op := policy.Operation(rpc.Name())
+		others := slices.DeleteFunc(server.Operations(), func(o policy.Operation) bool { return o == op })
+		grants = append(grants,
+			grant(t, mayOnly+uint32(i), []string{nameOf(rpc)}, op),
+			grant(t, mayAllBut+uint32(i), []string{policy.Any}, others...))
+		if rpc.KeyField() != "" {
+			grants = append(grants, grant(t, mayAllBut+uint32(i), []string{"another-key", nameOf(rpc) + "-2"}, op))
+		}
+	}
+	r := start(t, setup{grants: grants})
+	for i, rpc := range rpcs {
+		t.Run(string(rpc.Name()), func(t *testing.T) {
+			r.prepare(t, rpc)
+			in := minimal(t, rpc, nameOf(rpc))
+			call := func(uid uint32) error {
+				_, out := rpc.Messages()
+				return r.conn.Invoke(as(t, uid), rpc.Path, in, out)
+			}
+			for _, uid := range []uint32{stranger, mayAllBut + uint32(i)} {
+				logged, _ := r.refused(t, call(uid), codes.PermissionDenied, "DENIED")
+				if logged.Caller != caller(t, uid).String() || logged.Operation != string(rpc.Name()) || rpc.KeyField() != "" && logged.Key != nameOf(rpc) {
+					t.Errorf("the log has %+v", logged)
+				}
+			}
+			_, out := rpc.Messages()
+			logged, _ := r.refused(t, r.conn.Invoke(t.Context(), rpc.Path, in, out), codes.Unauthenticated, "NO_IDENTITY")
+			if logged.Caller != "" || logged.Key != "" {
+				t.Errorf("the log names somebody: %+v", logged)
+			}
+			if err := call(mayOnly + uint32(i)); err != nil {
+				t.Errorf("the one that may got %v: %v", err, status.Convert(err).Details())
+			}
+		})
+	}
+}
+
+func TestAnEmptyPolicyAllowsNobody(t *testing.T) {
+	t.Parallel()
+	r := start(t, setup{grants: []policy.Grant{}})
+	for _, rpc := range server.RPCs() {
+		_, out := rpc.Messages()
+		r.refused(t, r.conn.Invoke(as(t, operator), rpc.Path, minimal(t, rpc, "a"), out), codes.PermissionDenied, "DENIED")
+	}
+}
+
+func TestTheKernelSaysWhoCalls(t *testing.T) {
+	t.Parallel()
+	self := uint32(os.Geteuid())
+	r := start(t, setup{peers: true, grants: []policy.Grant{grant(t, self, []string{policy.Any}, "GetStatus"), everything(t, self+1)}})
+	// What the caller says of itself counts for nothing.
+	status, err := r.system.GetStatus(as(t, self+1), &adminv1.GetStatusRequest{})
+	must(t, err)
+	if want := caller(t, self).String(); status.GetCaller() != want {
+		t.Errorf("the caller is %q, want %q", status.GetCaller(), want)
+	}
+	_, err = r.admin.GetKey(as(t, self+1), &adminv1.GetKeyRequest{Name: "a"})
+	logged, _ := r.refused(t, err, codes.PermissionDenied, "DENIED")
+	if want := caller(t, self).String(); logged.Caller != want {
+		t.Errorf("the log names %q, want %q", logged.Caller, want)
+	}
+}

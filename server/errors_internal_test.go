@@ -1,0 +1,176 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+
+	"github.com/signerd/signerd/keystore"
+	"github.com/signerd/signerd/policy"
+	"github.com/signerd/signerd/upstream"
+	"github.com/signerd/signerd/upstream/noah"
+)
+
+// published is the table of reasons in the API's description. Clients in other languages rely on it.
+var published = map[string]codes.Code{
+	"INVALID_REQUEST":              codes.InvalidArgument,
+	"NO_IDENTITY":                  codes.Unauthenticated,
+	"DENIED":                       codes.PermissionDenied,
+	"KEY_NOT_FOUND":                codes.NotFound,
+	"WRONG_SCHEME":                 codes.FailedPrecondition,
+	"KEY_DISABLED":                 codes.FailedPrecondition,
+	"NO_ACTIVE_VERSION":            codes.FailedPrecondition,
+	"VERSION_DESTROYED":            codes.FailedPrecondition,
+	"KEY_EXISTS":                   codes.AlreadyExists,
+	"CONFLICT":                     codes.Aborted,
+	"RATE_LIMITED":                 codes.ResourceExhausted,
+	"UPSTREAM_REJECTED_CREDENTIAL": codes.FailedPrecondition,
+	"UPSTREAM_UNAVAILABLE":         codes.Unavailable,
+	"FROZEN":                       codes.Unavailable,
+	"AUDIT_UNAVAILABLE":            codes.Unavailable,
+	"STORE_UNAVAILABLE":            codes.Unavailable,
+	"INTERNAL":                     codes.Internal,
+}
+
+func TestEveryReasonIsOneOfThePublishedOnes(t *testing.T) {
+	for _, row := range append(slices.Clone(errorTable), internalRow) {
+		if code, ok := published[row.reason]; !ok || code != row.code {
+			t.Errorf("reason %s with code %v; published is %v (%t)", row.reason, row.code, code, ok)
+		}
+		// Only INVALID_REQUEST shows an error's own text, which may say too much.
+		if (row.text == "") != (row.reason == "INVALID_REQUEST") {
+			t.Errorf("%s has the text %q", row.reason, row.text)
+		}
+	}
+}
+
+// reasons says what becomes of every error that the packages below publish. INTERNAL is for those that only a bug, or
+// the program's start, brings about.
+var reasons = map[string]struct {
+	err    error
+	reason string
+}{
+	"keystore.ErrNotFound":        {keystore.ErrNotFound, "KEY_NOT_FOUND"},
+	"keystore.ErrKeyExists":       {keystore.ErrKeyExists, "KEY_EXISTS"},
+	"keystore.ErrKeyDisabled":     {keystore.ErrKeyDisabled, "KEY_DISABLED"},
+	"keystore.ErrNoActiveVersion": {keystore.ErrNoActiveVersion, "NO_ACTIVE_VERSION"},
+	"keystore.ErrUnavailable":     {keystore.ErrUnavailable, "STORE_UNAVAILABLE"},
+	"keystore.ErrConflict":        {keystore.ErrConflict, "CONFLICT"},
+	"keystore.ErrStoreClosed":     {keystore.ErrStoreClosed, "INTERNAL"}, // the keystore says ErrUnavailable instead
+	"keystore.ErrNotInitialized":  {keystore.ErrNotInitialized, "INTERNAL"},
+	"keystore.ErrInitialized":     {keystore.ErrInitialized, "INTERNAL"},
+	"keystore.ErrDamaged":         {keystore.ErrDamaged, "INTERNAL"},
+	"keystore.ErrRolledBack":      {keystore.ErrRolledBack, "INTERNAL"},
+	"keystore.ErrWrongRootKey":    {keystore.ErrWrongRootKey, "INTERNAL"},
+	"policy.ErrDenied":            {policy.ErrDenied, "DENIED"},
+	"policy.ErrPermit":            {policy.ErrPermit, "INTERNAL"},
+	"upstream.ErrInvalid":         {upstream.ErrInvalid, "INVALID_REQUEST"},
+	"upstream.ErrNotGenerated":    {upstream.ErrNotGenerated, "INTERNAL"}, // handlers name the field instead
+	"noah.ErrIncomplete":          {noah.ErrIncomplete, "INTERNAL"},
+	"server.errNoIdentity":        {errNoIdentity, "NO_IDENTITY"},
+	"server.errWrongScheme":       {errWrongScheme, "WRONG_SCHEME"},
+	"server.errNotReady":          {errNotReady, "STORE_UNAVAILABLE"},
+}
+
+func TestEveryErrorOfThePackagesBelowHasItsReason(t *testing.T) {
+	for _, dir := range []string{"../keystore", "../policy", "../upstream", "../upstream/noah", "../upstream/noba", "."} {
+		for _, name := range declaredErrors(t, dir) {
+			if _, ok := reasons[name]; !ok {
+				t.Errorf("%s is new: give it a row in errorTable, or say here that it is INTERNAL", name)
+			}
+		}
+	}
+	for name, want := range reasons {
+		for _, err := range []error{want.err, fmt.Errorf("saying where: %w", want.err), errors.Join(errors.New("another"), want.err)} {
+			if got := rowFor(err).reason; got != want.reason {
+				t.Errorf("%s becomes %s, want %s", name, got, want.reason)
+			}
+		}
+	}
+}
+
+// declaredErrors finds the package-level error variables that a package's callers may meet: exported ones, and in
+// package server all.
+func declaredErrors(t *testing.T, dir string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files in %s (%v)", dir, err)
+	}
+	var out []string
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range parsed.Decls {
+			general, ok := decl.(*ast.GenDecl)
+			if !ok || general.Tok != token.VAR {
+				continue
+			}
+			for _, spec := range general.Specs {
+				for _, name := range spec.(*ast.ValueSpec).Names {
+					if strings.HasPrefix(name.Name, "Err") || dir == "." && strings.HasPrefix(name.Name, "err") && name.Name != "errorTable" {
+						out = append(out, parsed.Name.Name+"."+name.Name)
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+func TestTheCausesOfWhatIsUnforeseenStayInside(t *testing.T) {
+	st, reason := statusFor(t.Context(), errors.New("the moon is full"), "an-id")
+	if st.Code() != codes.Internal || reason != "INTERNAL" || st.Message() != internalRow.text {
+		t.Errorf("got %v, %s", st, reason)
+	}
+	info := st.Details()[0].(*errdetails.ErrorInfo)
+	if !maps.Equal(info.GetMetadata(), map[string]string{"record_id": "an-id"}) || info.GetDomain() != "signerd" {
+		t.Errorf("ErrorInfo %v", info)
+	}
+}
+
+func TestACallerThatGaveUpIsTold(t *testing.T) {
+	gaveUp, cancel := context.WithCancel(t.Context())
+	cancel()
+	late, cancelLate := context.WithTimeout(t.Context(), 0)
+	defer cancelLate()
+	<-late.Done()
+	tests := []struct {
+		name   string
+		ctx    context.Context
+		err    error
+		code   codes.Code
+		reason string
+	}{
+		{"gave up", gaveUp, context.Canceled, codes.Canceled, ""},
+		{"deadline", late, context.DeadlineExceeded, codes.DeadlineExceeded, ""},
+		{"gave up while the store was read", gaveUp, fmt.Errorf("%w: reading it: %w", keystore.ErrUnavailable, context.Canceled), codes.Canceled, ""},
+		{"gave up while it was identified", gaveUp, fmt.Errorf("%w: %w", errNoIdentity, context.Canceled), codes.Canceled, ""},
+		{"the answer was on its way", gaveUp, keystore.ErrNotFound, codes.NotFound, "KEY_NOT_FOUND"},
+		{"a bug does not hide behind it", gaveUp, errors.New("panic: the moon is full"), codes.Internal, "INTERNAL"},
+		{"signerd's own timeout is not the caller's", t.Context(), context.DeadlineExceeded, codes.Internal, "INTERNAL"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if st, reason := statusFor(tt.ctx, tt.err, "an-id"); st.Code() != tt.code || reason != tt.reason {
+				t.Errorf("got %v, %q; want %v, %q", st.Code(), reason, tt.code, tt.reason)
+			}
+		})
+	}
+}

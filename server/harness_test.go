@@ -1,0 +1,277 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+
+	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
+	signerdv1 "github.com/signerd/signerd/gen/signerd/v1"
+	"github.com/signerd/signerd/internal/durable"
+	"github.com/signerd/signerd/internal/rootkey"
+	"github.com/signerd/signerd/keystore"
+	"github.com/signerd/signerd/keystore/bolt"
+	"github.com/signerd/signerd/keystore/memory"
+	"github.com/signerd/signerd/policy"
+	"github.com/signerd/signerd/server"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// Callers of the tests, by uid.
+const (
+	operator = 1000 // may do everything, unless a test gives other grants
+	stranger = 4711 // is in no grant
+)
+
+// callerHeader is the metadata in which tests say who calls.
+const callerHeader = "test-uid"
+
+// setup says what is special about a test's server.
+type setup struct {
+	grants       []policy.Grant  // default: operator may do everything
+	identify     server.Identify // default: byHeader
+	peers        bool            // identify by the kernel's word, as in production
+	limits       server.Limits
+	bolt         bool // keep the keys in a file
+	unopened     bool // the server has no keys yet
+	applications bool // serve applications only
+	dial         []grpc.DialOption
+}
+
+// rig is a running server and a connection to it.
+type rig struct {
+	server *server.Server
+	keys   *keystore.Keystore
+	store  *hookedStore
+	log    *logBuffer
+	clock  *clock
+	socket string
+	conn   *grpc.ClientConn
+	signer signerdv1.SignerServiceClient
+	admin  adminv1.KeyServiceClient
+	system adminv1.SystemServiceClient
+}
+
+// start serves on a Unix socket until the test ends.
+func start(t testing.TB, s setup) *rig {
+	t.Helper()
+	dir := shortDir(t)
+	r := &rig{log: &logBuffer{}, clock: newClock(), store: &hookedStore{Store: openStore(t, dir, s.bolt)}}
+	var anchor keystore.Anchor = &memoryAnchor{}
+	if s.bolt {
+		anchor = durable.File{Path: filepath.Join(dir, "anchor"), Max: 1 << 10, Mode: 0o600}
+	}
+	r.keys = openKeys(t, r.store, anchor, r.clock)
+	if s.grants == nil {
+		s.grants = []policy.Grant{everything(t, operator)}
+	}
+	p, err := policy.New(s.grants, server.Operations())
+	must(t, err)
+	if s.identify == nil && !s.peers {
+		s.identify = byHeader
+	}
+	r.server, err = server.New(server.Config{
+		Policy: p, Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Identify: s.identify, Limits: s.limits, Now: r.clock.Now, Version: "v0-test",
+	})
+	must(t, err)
+	if !s.unopened {
+		r.server.Open(r.keys)
+	}
+	t.Cleanup(func() { _ = r.server.Shutdown(context.Background()) })
+	r.socket = filepath.Join(dir, "s")
+	serve := r.server.ServeOperators
+	if s.applications {
+		serve = r.server.ServeApplications
+	}
+	r.listen(t, r.socket, serve)
+	r.conn = r.connect(t, r.socket, s.dial...)
+	r.signer = signerdv1.NewSignerServiceClient(r.conn)
+	r.admin = adminv1.NewKeyServiceClient(r.conn)
+	r.system = adminv1.NewSystemServiceClient(r.conn)
+	return r
+}
+
+// listen serves on one more socket. When the server is shut down, serving must end without an error.
+func (r *rig) listen(t testing.TB, path string, serve func(net.Listener) error) *tellingListener {
+	t.Helper()
+	inner, err := net.Listen("unix", path)
+	must(t, err)
+	l := &tellingListener{Listener: inner, closed: make(chan struct{})}
+	served := make(chan error, 1)
+	go func() { served <- serve(l) }()
+	t.Cleanup(func() {
+		_ = r.server.Shutdown(context.Background())
+		if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			t.Errorf("serving ended with %v", err)
+		}
+	})
+	return l
+}
+
+// tellingListener tells when it was closed.
+type tellingListener struct {
+	net.Listener
+	closed chan struct{}
+	once   atomic.Bool
+}
+
+func (l *tellingListener) Close() error {
+	err := l.Listener.Close()
+	if !l.once.Swap(true) {
+		close(l.closed)
+	}
+	return err
+}
+
+func (r *rig) connect(t testing.TB, socket string, options ...grpc.DialOption) *grpc.ClientConn {
+	t.Helper()
+	options = append([]grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}, options...)
+	conn, err := grpc.NewClient("unix://"+socket, options...)
+	must(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// shortDir is a folder whose path leaves room for a socket's name.
+func shortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sd")
+	must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+func openStore(t testing.TB, dir string, file bool) keystore.Store {
+	t.Helper()
+	var store keystore.Store = memory.New()
+	if file {
+		path := filepath.Join(dir, "keys.db")
+		must(t, bolt.Create(path))
+		var err error
+		store, err = bolt.Open(path)
+		must(t, err)
+	}
+	t.Cleanup(func() { must(t, store.Close()) })
+	return store
+}
+
+func openKeys(t testing.TB, store keystore.Store, anchor keystore.Anchor, clock *clock) *keystore.Keystore {
+	t.Helper()
+	root, err := rootKey()
+	must(t, err)
+	c := keystore.Config{Store: store, Anchor: anchor, RootKey: root, Schemes: server.Schemes(), Now: clock.Now}
+	must(t, keystore.Init(t.Context(), c))
+	keys, err := keystore.Open(t.Context(), c)
+	must(t, err)
+	return keys
+}
+
+// rootKey is one for all tests: making one waits for the disk.
+var rootKey = sync.OnceValues(func() (*rootkey.File, error) {
+	dir, err := os.MkdirTemp("", "sd")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	path := filepath.Join(dir, "root.key")
+	if err := rootkey.CreateFile(path); err != nil {
+		return nil, err
+	}
+	return rootkey.OpenFile(path)
+})
+
+// memoryAnchor is an anchor that does not wait for the disk. The keystore writes it under a lock of its own.
+type memoryAnchor struct{ content []byte }
+
+func (a *memoryAnchor) Read() ([]byte, error) { return a.content, nil }
+
+func (a *memoryAnchor) Write(b []byte) error {
+	a.content = bytes.Clone(b)
+	return nil
+}
+
+// hookedStore lets a test stand between the keystore and its store.
+type hookedStore struct {
+	keystore.Store
+	commit atomic.Pointer[func() error] // asked before every commit
+}
+
+func (s *hookedStore) Commit(ctx context.Context, changes []keystore.Change) (uint64, error) {
+	if hook := s.commit.Load(); hook != nil {
+		if err := (*hook)(); err != nil {
+			return 0, err
+		}
+	}
+	return s.Store.Commit(ctx, changes)
+}
+
+// failing makes every commit fail until it is given nil.
+func (s *hookedStore) failing(err error) {
+	hook := func() error { return err }
+	s.commit.Store(&hook)
+}
+
+// clock stands still unless a test moves it.
+type clock struct{ millis atomic.Int64 }
+
+func newClock() *clock {
+	c := &clock{}
+	c.millis.Store(time.Date(2026, time.March, 1, 12, 0, 0, 250e6, time.UTC).UnixMilli())
+	return c
+}
+
+func (c *clock) Now() time.Time { return time.UnixMilli(c.millis.Load()) }
+
+func (c *clock) advance(d time.Duration) { c.millis.Add(d.Milliseconds()) }
+
+// as is a context in which the given user calls.
+func as(t testing.TB, uid uint32) context.Context {
+	return metadata.AppendToOutgoingContext(t.Context(), callerHeader, strconv.FormatUint(uint64(uid), 10))
+}
+
+// byHeader is a server.Identify that believes callerHeader.
+func byHeader(ctx context.Context) (policy.Caller, error) {
+	values := metadata.ValueFromIncomingContext(ctx, callerHeader)
+	if len(values) != 1 {
+		return policy.Caller{}, errors.New("nobody said who calls")
+	}
+	return policy.ParseCaller("unix:uid=" + values[0])
+}
+
+func caller(t testing.TB, uid uint32) policy.Caller {
+	t.Helper()
+	c, err := policy.UnixCaller(uid)
+	must(t, err)
+	return c
+}
+
+func everything(t testing.TB, uid uint32) policy.Grant {
+	return grant(t, uid, []string{policy.Any}, policy.Any)
+}
+
+func grant(t testing.TB, uid uint32, keys []string, operations ...policy.Operation) policy.Grant {
+	return policy.Grant{Callers: []policy.Caller{caller(t, uid)}, Keys: keys, Operations: operations}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

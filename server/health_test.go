@@ -1,0 +1,133 @@
+package server_test
+
+import (
+	"context"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	"github.com/signerd/signerd/server"
+)
+
+const (
+	serving    = healthpb.HealthCheckResponse_SERVING
+	notServing = healthpb.HealthCheckResponse_NOT_SERVING
+)
+
+// serviceNames are what health is asked about; "" is the process.
+func serviceNames() []string {
+	names := []string{""}
+	seen := make(map[string]bool)
+	for _, rpc := range server.RPCs() {
+		if service := string(rpc.Parent().FullName()); !seen[service] {
+			seen[service] = true
+			names = append(names, service)
+		}
+	}
+	return names
+}
+
+// healthIs asks without an identity: health needs none.
+func (r *rig) healthIs(t *testing.T, want healthpb.HealthCheckResponse_ServingStatus) {
+	t.Helper()
+	for _, name := range serviceNames() {
+		out, err := healthpb.NewHealthClient(r.conn).Check(t.Context(), &healthpb.HealthCheckRequest{Service: name})
+		if err != nil || out.GetStatus() != want {
+			t.Errorf("service %q: %v, %v; want %v", name, out.GetStatus(), err, want)
+		}
+	}
+}
+
+func TestHealthSaysWhetherKeysAreServed(t *testing.T) {
+	t.Parallel()
+	r := start(t, setup{unopened: true})
+	r.healthIs(t, notServing)
+	_, err := r.signNOAH(as(t, operator), "a")
+	r.refused(t, err, codes.Unavailable, "STORE_UNAVAILABLE")
+
+	r.server.Open(r.keys)
+	r.healthIs(t, serving)
+	r.importedNOAH(t, "a")
+	_, err = r.signNOAH(as(t, operator), "a")
+	must(t, err)
+
+	r.server.CloseKeys()
+	r.healthIs(t, notServing)
+	_, err = r.signNOAH(as(t, operator), "a")
+	r.refused(t, err, codes.Unavailable, "STORE_UNAVAILABLE")
+
+	r.server.Open(r.keys)
+	r.healthIs(t, serving)
+	_, err = r.signNOAH(as(t, operator), "a")
+	must(t, err)
+
+	_, err = healthpb.NewHealthClient(r.conn).Check(t.Context(), &healthpb.HealthCheckRequest{Service: "signerd.v9.Nothing"})
+	if status.Code(err) != codes.NotFound {
+		t.Errorf("a service that there is not: %v", err)
+	}
+}
+
+func TestHealthChecksAreNotLogged(t *testing.T) {
+	t.Parallel()
+	r := start(t, setup{})
+	r.healthIs(t, serving)
+	if text := r.log.String(); text != "" {
+		t.Errorf("the log has %s", text)
+	}
+}
+
+// watch opens a health watch and reads its first answer.
+func (r *rig) watch(t *testing.T, service string, want healthpb.HealthCheckResponse_ServingStatus) healthpb.Health_WatchClient {
+	t.Helper()
+	w, err := healthpb.NewHealthClient(r.conn).Watch(t.Context(), &healthpb.HealthCheckRequest{Service: service})
+	must(t, err)
+	wants(t, w, want)
+	return w
+}
+
+func wants(t *testing.T, w healthpb.Health_WatchClient, want healthpb.HealthCheckResponse_ServingStatus) {
+	t.Helper()
+	out, err := w.Recv()
+	must(t, err)
+	if out.GetStatus() != want {
+		t.Errorf("the watch says %v, want %v", out.GetStatus(), want)
+	}
+}
+
+func TestAHealthWatchHearsOfEveryChange(t *testing.T) {
+	t.Parallel()
+	r := start(t, setup{unopened: true})
+	for _, name := range serviceNames() {
+		w := r.watch(t, name, notServing)
+		r.server.Open(r.keys)
+		wants(t, w, serving)
+		r.server.CloseKeys()
+		wants(t, w, notServing)
+	}
+}
+
+func TestAHealthWatchDoesNotHoldUpShutdown(t *testing.T) {
+	t.Parallel()
+	r := start(t, setup{})
+	var watches []healthpb.Health_WatchClient
+	for _, name := range serviceNames() {
+		watches = append(watches, r.watch(t, name, serving))
+	}
+	must(t, r.server.Shutdown(context.Background()))
+	for _, w := range watches {
+		last := serving
+		for {
+			out, err := w.Recv()
+			if err != nil {
+				break
+			}
+			last = out.GetStatus()
+		}
+		if last != notServing {
+			t.Errorf("the last that a watch heard is %v", last)
+		}
+	}
+	r.server.Open(r.keys) // too late
+}
