@@ -94,12 +94,12 @@ func (s *signerService) ComputeNobaSignature(ctx context.Context, in *signerdv1.
 	if err != nil {
 		return nil, err
 	}
+	if key := authorized.key; request.Testing() && key.Scheme == noba.Name && key.Environment != upstream.Sandbox {
+		return nil, upstream.Invalid("timestamp_millis", "0 is the partner's testing value, and only sandbox keys sign it")
+	}
 	signer, c, err := credential[*noba.Credential](ctx, authorized, noba.Name)
 	if err != nil {
 		return nil, err
-	}
-	if request.Testing() && authorized.key.Environment != upstream.Sandbox {
-		return nil, upstream.Invalid("timestamp_millis", "0 is the partner's testing value, and only sandbox keys sign it")
 	}
 	return &signerdv1.ComputeNobaSignatureResponse{
 		Headers: signer.Sign(request, now), KeyVersion: c.version, RecordId: c.recordID, Warnings: request.Warnings(),

@@ -16,6 +16,9 @@ type queryParams map[string]json.RawMessage
 // maxSafeInteger is the largest integer that JavaScript, which NOAH's own code is written in, holds exactly.
 const maxSafeInteger = 1<<53 - 1
 
+// maxQueryBytes bounds typed parameters as the API bounds path, for they end up in it.
+const maxQueryBytes = 16 << 10
+
 // newQueryParams takes the query on the wire or typed parameters, never both.
 func newQueryParams(wire string, typed map[string]any) (queryParams, error) {
 	if wire != "" && len(typed) > 0 {
@@ -28,6 +31,7 @@ func newQueryParams(wire string, typed map[string]any) (queryParams, error) {
 		return nil, nil
 	}
 	params := make(queryParams, len(typed))
+	size := 0
 	for name, value := range typed {
 		if !utf8.ValidString(name) {
 			return nil, upstream.Invalid("query_params", "it holds a name that is not UTF-8")
@@ -35,6 +39,9 @@ func newQueryParams(wire string, typed map[string]any) (queryParams, error) {
 		text, err := encodeValue(value, true)
 		if err != nil {
 			return nil, err
+		}
+		if size += len(name) + len(text); size > maxQueryBytes {
+			return nil, upstream.Invalid("query_params", "names and values have more than %d bytes; no request target is that long", maxQueryBytes)
 		}
 		params[name] = text
 	}

@@ -29,6 +29,7 @@ func TestTypedValuesThatNoQueryCanHoldAreRefused(t *testing.T) {
 		{"null", map[string]any{"a": nil}, "null or an object"},
 		{"an object", map[string]any{"a": map[string]any{}}, "null or an object"},
 		{"an integer of Go's, which no Struct gives", map[string]any{"a": 1}, "null or an object"},
+		{"more text than a request target holds", map[string]any{"a": strings.Repeat("x", 16<<10)}, "more than 16384 bytes"},
 		{"a list in a list", map[string]any{"a": []any{[]any{}}}, "list within a list"},
 		{"both ways at once", map[string]any{"a": "b"}, ""},
 	}
