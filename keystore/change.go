@@ -32,8 +32,8 @@ func (k *Keystore) Create(ctx context.Context, by Actor, n NewKey, algorithm str
 }
 
 // Import makes a key from what the partner handed out; version 1 is ENABLED and active, or PENDING while a part is
-// missing that the partner has yet to give. The notes say what was changed in the material on the way in. Errors:
-// ErrKeyExists, *upstream.FieldError, ErrUnavailable.
+// missing that the partner has yet to give. The notes say what was changed in the material on the way in. Errors as
+// Create.
 func (k *Keystore) Import(ctx context.Context, by Actor, n NewKey, m upstream.Material) (key *Key, notes []string, err error) {
 	key, err = k.createKey(ctx, n, func(s upstream.Scheme) (upstream.Material, error) {
 		canonical, said, err := s.Import(n.Environment, m)

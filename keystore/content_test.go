@@ -1,7 +1,9 @@
 package keystore_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
 
@@ -113,6 +115,19 @@ func reseal(t *testing.T, c keystore.Config, record string, edit func([]byte) []
 	}
 }
 
+func TestAProperRecordThatTheHeadDoesNotListIsNamed(t *testing.T) {
+	c := inMemory(t)
+	importKey(t, initialize(t, c), "first", noba.Name, upstream.Prod)
+	rename := func(plaintext []byte) []byte {
+		return bytes.Replace(plaintext, []byte(`"first"`), []byte(`"other"`), 1)
+	}
+	if err := keystore.Smuggle(t.Context(), c, "key/first", "key/other", rename); err != nil {
+		t.Fatal(err)
+	}
+	_, err := keystore.Open(t.Context(), c)
+	wantDamage(t, "a key that the head does not list", err, "key/other")
+}
+
 func TestWhatFollowsARecordsContentIsNotIgnored(t *testing.T) {
 	for _, record := range []string{"key/" + name, "fence", "head"} {
 		for _, more := range []string{"{}", "]", "\x00", canary} {
@@ -136,4 +151,34 @@ func TestAnEditThatKeepsTheRulesOpens(t *testing.T) {
 	if got := open(t, c).Lookup(name); describe(got) != "on: 1 ENABLED active" {
 		t.Errorf("the key is %q after being sealed again", describe(got))
 	}
+}
+
+func TestAKeyHasOnlySoManyVersions(t *testing.T) {
+	const most = 1000
+	c := inMemory(t)
+	importKey(t, initialize(t, c), name, noba.Name, upstream.Prod)
+	// One by one it would take long.
+	err := keystore.Reseal(t.Context(), c, "key/"+name, func(plaintext []byte) []byte {
+		var o object
+		if err := json.Unmarshal(plaintext, &o); err != nil {
+			t.Fatal(err)
+		}
+		var versions []any
+		for i := range most - 1 {
+			v := maps.Clone(o.version(0))
+			v["number"] = i + 1
+			versions = append(versions, v)
+		}
+		o["versions"], o["next_version"] = versions, most
+		return marshal(t, o)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := open(t, c)
+	if got := len(must(t)(rotate(t.Context(), k, name)).Versions()); got != most {
+		t.Errorf("the key has %d versions, want %d", got, most)
+	}
+	_, err = rotate(t.Context(), k, name)
+	wantField(t, err, "name")
 }

@@ -42,6 +42,21 @@ func ResealHead(ctx context.Context, c Config, edit func(plaintext []byte) []byt
 	return err
 }
 
+// Smuggle commits a copy of a sealed record under another name, sealed for it, and leaves the head as it is.
+func Smuggle(ctx context.Context, c Config, from, to string, edit func(plaintext []byte) []byte) error {
+	s, err := (&Keystore{config: c}).load(ctx)
+	if err != nil {
+		return err
+	}
+	plaintext := []byte(nil)
+	if _, err := edited(ctx, c, s, from, func(b []byte) []byte { plaintext = edit(b); return b }); err != nil {
+		return err
+	}
+	generation := s.head.counter
+	_, err = c.Store.Commit(ctx, []Change{{Record: Record{to, generation, s.sealer.seal(to, generation, plaintext)}}})
+	return err
+}
+
 func edited(ctx context.Context, c Config, s *snapshot, name string, edit func([]byte) []byte) (Record, error) {
 	records, _, err := c.Store.Load(ctx)
 	if err != nil {

@@ -147,6 +147,9 @@ func TestAfterACommitWithAnUnknownOutcomeTheStoreIsReadAgainFirst(t *testing.T) 
 			if got := p.k.Stats().Counter; got != test.counter {
 				t.Errorf("the counter is %d, want %d", got, test.counter)
 			}
+			// Now all is known again, and the store is not read for every change.
+			must(t)(rotate(t.Context(), p.k, name))
+			p.wantLog(t, "commit", fmt.Sprint("anchor ", test.counter+1))
 			wantSame(t, "the reopened store", open(t, p.c), p.k)
 		})
 	}

@@ -2,6 +2,7 @@ package keystore_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -100,6 +101,10 @@ func TestAChangeInOneProcessIsSeenByTheOther(t *testing.T) {
 	wantSame(t, "the second process", b.k, a.k)
 	// Each raised its own anchor: none lets a copy pass that is older than what it saw.
 	for _, p := range []*process{a, b} {
+		content, err := p.c.Anchor.Read()
+		if err != nil || binary.BigEndian.Uint64(content) != a.k.Stats().Counter {
+			t.Errorf("an anchor is at %d (%v), and the store at %d", binary.BigEndian.Uint64(content), err, a.k.Stats().Counter)
+		}
 		wantSame(t, "the reopened store", open(t, p.c), a.k)
 	}
 }
@@ -267,10 +272,11 @@ func TestFollowEndsWhenWhatItFollowsCannotBeVouchedFor(t *testing.T) {
 	}
 }
 
-// swapped is a store whose content an attacker may replace.
+// swapped is a store whose content an attacker may replace, once.
 type swapped struct {
 	keystore.Store
 	content contentsOf
+	told    bool
 }
 
 func (s *swapped) Load(ctx context.Context) ([]keystore.Record, uint64, error) {
@@ -281,8 +287,12 @@ func (s *swapped) Load(ctx context.Context) ([]keystore.Record, uint64, error) {
 }
 
 func (s *swapped) Watch(ctx context.Context, after uint64) error {
-	if s.content != nil {
-		return nil
+	switch {
+	case s.content == nil:
+		return s.Store.Watch(ctx, after)
+	case s.told:
+		return errors.New("it was told already")
 	}
-	return s.Store.Watch(ctx, after)
+	s.told = true
+	return nil
 }

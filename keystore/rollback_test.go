@@ -74,6 +74,9 @@ func TestAStoreAheadOfItsAnchorOpensAndTheAnchorFollows(t *testing.T) {
 		a := &anchor{content: v.anchors[i-1]}
 		c := v.config
 		c.Store, c.Anchor = v.stores[i], a
+		if err := keystore.Verify(t.Context(), c); err != nil || a.writes > 0 {
+			t.Errorf("Verify: %v, and the anchor was written %d times, want neither", err, a.writes)
+		}
 		open(t, c)
 		if err := v.openWith(t, v.stores[i-1], a.content); !errors.Is(err, keystore.ErrRolledBack) {
 			t.Errorf("the anchor did not follow to commit %d: the one before gives %v, want ErrRolledBack", i+1, err)

@@ -132,6 +132,10 @@ func (v *victim) openWith(t *testing.T, s contentsOf, content []byte) error {
 	if (k == nil) != (err != nil) {
 		t.Errorf("Open gives %v and %v", k, err)
 	}
+	c.Anchor = &anchor{content: content}
+	if verified := keystore.Verify(t.Context(), c); fmt.Sprint(verified) != fmt.Sprint(err) {
+		t.Errorf("Verify says %v, and Open %v", verified, err)
+	}
 	return err
 }
 
@@ -193,6 +197,25 @@ func TestOlderCopiesOfSeveralRecordsAreAllNamed(t *testing.T) {
 	}
 	if want := []string{"key/alpha", "key/beta", "key/gamma"}; !slices.Equal(names, want) {
 		t.Errorf("the damage names %v, want %v", names, want)
+	}
+}
+
+func TestManyDamagedRecordsDoNotMakeAnEndlessError(t *testing.T) {
+	c := inMemory(t)
+	k := initialize(t, c)
+	for i := range 15 {
+		importKey(t, k, fmt.Sprintf("key-%02d", i), noba.Name, upstream.Prod)
+	}
+	now := contentsNow(t, c.Store)
+	for i := range 15 {
+		now = now.without(fmt.Sprintf("key/key-%02d", i))
+	}
+	c.Store = now
+	_, err := keystore.Open(t.Context(), c)
+	wantDamage(t, "without any key", err, "key/key-00")
+	var damage keystore.Damage
+	if !errors.As(err, &damage) || len(damage) != 15 || !strings.HasSuffix(err.Error(), "and 5 more") {
+		t.Errorf("the damage has %d problems and says %q, want 15, of which it names 10", len(damage), err)
 	}
 }
 

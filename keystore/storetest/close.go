@@ -44,6 +44,7 @@ var closeTests = []contractTest{
 		for range watchers {
 			go func() { ended <- watchUntilError(t.Context(), s, after) }()
 		}
+		giveWay()
 		closeStore(t, s)
 		for range watchers {
 			if err := <-ended; !errors.Is(err, keystore.ErrStoreClosed) {

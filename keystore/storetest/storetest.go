@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -125,7 +126,9 @@ var recordTests = []contractTest{
 		wantRecords(t, s, map[string]keystore.Record{"a": record("a", 1)})
 	}},
 	{"what was loaded may be changed", func(t *testing.T, s keystore.Store) {
-		commit(t, s, put(record("a", 1), 0), put(record("b", 1), 0))
+		// Small and large: a database may keep them in different ways.
+		want := map[string]keystore.Record{"small": record("small", 1), "large": {Name: "large", Generation: 1, Sealed: pattern(1 << 16)}}
+		commit(t, s, put(want["small"], 0), put(want["large"], 0))
 		records, _, err := s.Load(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -135,19 +138,20 @@ var recordTests = []contractTest{
 			_ = append(records[i].Sealed, "more"...)
 			records[i].Generation++
 		}
-		wantRecords(t, s, map[string]keystore.Record{"a": record("a", 1), "b": record("b", 1)})
+		wantRecords(t, s, want)
 	}},
 	{"what was loaded stays as it was while the store changes", func(t *testing.T, s keystore.Store) {
-		commit(t, s, put(record("a", 1), 0))
+		first := keystore.Record{Name: "a", Generation: 1, Sealed: pattern(1 << 16)}
+		commit(t, s, put(first, 0))
 		records, _, err := s.Load(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range uint64(20) {
-			commit(t, s, put(record("a", i+2), i+1))
+			commit(t, s, put(keystore.Record{Name: "a", Generation: i + 2, Sealed: make([]byte, 1<<16)}, i+1))
 		}
-		if want := record("a", 1); len(records) != 1 || !same(records[0], want) {
-			t.Errorf("the loaded record changed: %v, want %v", records, want)
+		if len(records) != 1 || !same(records[0], first) {
+			t.Error("the loaded record changed with the store")
 		}
 	}},
 }
@@ -218,6 +222,14 @@ func wantRecords(t *testing.T, s keystore.Store, want map[string]keystore.Record
 		if _, ok := want[name]; !ok {
 			t.Errorf("the record %q was never committed", name)
 		}
+	}
+}
+
+// giveWay lets other goroutines get as far as they can: into a call that blocks, for instance. Nothing depends on it but
+// what a faulty store is caught at.
+func giveWay() {
+	for range 2000 {
+		runtime.Gosched()
 	}
 }
 

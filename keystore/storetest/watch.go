@@ -24,6 +24,7 @@ var watchTests = []contractTest{
 		after := commit(t, s, put(record("a", 1), 0))
 		for i := range uint64(20) {
 			woken := watch(t, s, after)
+			giveWay()
 			after = commit(t, s, put(record("a", i+2), i+1))
 			if err := <-woken; err != nil {
 				t.Fatal(err)
@@ -36,6 +37,7 @@ var watchTests = []contractTest{
 			t.Fatal(err)
 		}
 		woken := watch(t, s, after)
+		giveWay()
 		commit(t, s, put(record("a", 1), 0))
 		if err := <-woken; err != nil {
 			t.Error(err)
@@ -47,6 +49,7 @@ var watchTests = []contractTest{
 		for range 50 {
 			watchers = append(watchers, watch(t, s, after))
 		}
+		giveWay()
 		commit(t, s, put(record("a", 2), 1))
 		for _, woken := range watchers {
 			if err := <-woken; err != nil {
@@ -92,6 +95,7 @@ var watchTests = []contractTest{
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- watchUntilError(ctx, s, after) }()
+		giveWay()
 		cancel()
 		wantEnded(t, <-ended)
 	}},
