@@ -175,8 +175,10 @@ func (d Damage) Error() string {
 	return b.String()
 }
 
-// Is makes every Damage an ErrDamaged.
-func (d Damage) Is(target error) bool { return target == ErrDamaged }
+// Is makes every Damage an ErrDamaged, and one that begins with the anchor an ErrAnchor.
+func (d Damage) Is(target error) bool {
+	return target == ErrDamaged || target == ErrAnchor && len(d) > 0 && d[0].Record == nameAnchor
+}
 
 func damaged(name, format string, args ...any) error {
 	return Damage{{name, fmt.Sprintf(format, args...)}}

@@ -82,14 +82,16 @@ func unwrapKeyring(ctx context.Context, root RootKey, stored []byte) (keyring, e
 	if err := decode(stored, &rec); err != nil || rec.Format != recordFormat {
 		return keyring{}, damaged(nameKeyring, "it cannot be read")
 	}
-	if rec.RootKeyID != root.ID() {
-		return keyring{}, fmt.Errorf("%w (the store wants %q, this is %q)", ErrWrongRootKey, rec.RootKeyID, root.ID())
-	}
 	plaintext, err := root.Unwrap(ctx, rec.Wrapped)
-	if err != nil {
-		return keyring{}, damaged(nameKeyring, "root key %s does not open it", root.ID())
-	}
 	defer clear(plaintext)
+	switch {
+	case err != nil && rec.RootKeyID != root.ID():
+		return keyring{}, fmt.Errorf("%w (record %q wants %q, this is %q)", ErrWrongRootKey, nameKeyring, rec.RootKeyID, root.ID())
+	case err != nil:
+		return keyring{}, damaged(nameKeyring, "root key %s does not open it", root.ID())
+	case rec.RootKeyID != root.ID():
+		return keyring{}, damaged(nameKeyring, "it names another root key than the one that opens it")
+	}
 	var content keyringContent
 	if err := decode(plaintext, &content); err != nil || len(content.StoreID) != storeIDSize {
 		return keyring{}, damaged(nameKeyring, "what was wrapped cannot be read")

@@ -1,8 +1,8 @@
 // Package keystore keeps partners' keys: names, versions, their states, and their material, sealed.
 //
 // It is for server, which looks keys up while signing and changes them for operators. Lookups read an immutable
-// snapshot: they take no lock, touch no disk and decrypt nothing. Every change is sealed, written and anchored before
-// it is seen. Material comes out only as an opened credential, and only against a policy permit. The package knows no
+// snapshot: they take no lock, touch no disk and decrypt nothing. Every change is sealed and written before it is seen,
+// and anchored before it is acknowledged. Material comes out only as an opened credential, and only against a policy permit. The package knows no
 // partner (schemes are given to it), no database (see Store), and never decides who may do what.
 package keystore
 
@@ -36,10 +36,14 @@ var (
 	ErrUnavailable = errors.New("the store is not available")
 	// ErrNotInitialized says that the store is empty.
 	ErrNotInitialized = errors.New("the store is empty: it has never been initialized")
+	// ErrRemoved says that the store is empty or gone, while its anchor tells that there was one.
+	ErrRemoved = errors.New("the store was removed: its anchor is still there")
 	// ErrInitialized says that Init found something in the store.
 	ErrInitialized = errors.New("the store is not empty: it has been initialized before")
 	// ErrDamaged says that records are missing, changed, moved or old; the error names them (see Damage).
 	ErrDamaged = errors.New("the store is damaged or was tampered with")
+	// ErrAnchor is the ErrDamaged whose fault is the anchor, which is missing, damaged or another store's.
+	ErrAnchor = errors.New("the anchor is missing or damaged")
 	// ErrRolledBack says that the store as a whole is older than its anchor.
 	ErrRolledBack = errors.New("the store is older than its anchor: an older copy was put in its place")
 )
@@ -96,7 +100,7 @@ type snapshot struct {
 	serves map[[32]byte]upstream.Environment
 }
 
-// Init makes the records of an empty store. ErrInitialized if there is anything in it, or if its anchor exists. An Init
+// Init makes the records of an empty store. ErrInitialized if there is anything in it, ErrRemoved if only its anchor exists. An Init
 // that was interrupted is completed by the next.
 func Init(ctx context.Context, c Config) error {
 	records, _, err := c.Store.Load(ctx)
@@ -112,7 +116,7 @@ func Init(ctx context.Context, c Config) error {
 	case len(records) > 0:
 		return ErrInitialized
 	case anchor != nil:
-		return fmt.Errorf("%w: the store is empty, yet its anchor exists: the store was removed", ErrInitialized)
+		return ErrRemoved
 	}
 	ring := newKeyring()
 	s, err := newSealer(ring)
@@ -151,7 +155,7 @@ func completeInit(ctx context.Context, c Config) error {
 		return err
 	}
 	if s.head.counter != firstCounter {
-		return ErrInitialized
+		return damaged(nameAnchor, "it is missing, so that an older copy of the store could not be noticed")
 	}
 	return writeAnchor(c.Anchor, s.sealer, s.head)
 }

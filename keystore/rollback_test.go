@@ -181,12 +181,12 @@ func TestInitRefusesAStoreThatHadAnAnchor(t *testing.T) {
 	importKey(t, initialize(t, c), name, noba.Name, upstream.Prod)
 	emptied := c
 	emptied.Store = memory.New()
-	if err := keystore.Init(t.Context(), emptied); !errors.Is(err, keystore.ErrInitialized) {
-		t.Errorf("Init of an empty store beside an anchor: %v, want ErrInitialized", err)
+	if err := keystore.Init(t.Context(), emptied); !errors.Is(err, keystore.ErrRemoved) {
+		t.Errorf("Init of an empty store beside an anchor: %v, want ErrRemoved", err)
 	}
 	c.Anchor = &anchor{}
-	if err := keystore.Init(t.Context(), c); !errors.Is(err, keystore.ErrInitialized) {
-		t.Errorf("Init of a store with keys whose anchor is gone: %v, want ErrInitialized", err)
+	if err := keystore.Init(t.Context(), c); !errors.Is(err, keystore.ErrAnchor) {
+		t.Errorf("Init of a store with keys whose anchor is gone: %v, want ErrAnchor", err)
 	}
 	_, err := keystore.Open(t.Context(), c)
 	wantDamage(t, "the store whose anchor is gone", err, "anchor")

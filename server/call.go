@@ -13,7 +13,6 @@ import (
 	"buf.build/go/protovalidate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/signerd/signerd/policy"
@@ -49,6 +48,8 @@ func (s *Server) openCall(ctx context.Context, req any, info *grpc.UnaryServerIn
 	if strings.HasPrefix(info.FullMethod, healthPrefix) {
 		return next(ctx, req)
 	}
+	s.active.Add(1)
+	defer s.active.Add(-1)
 	start := s.now()
 	c := &call{recordID: newRecordID(start)}
 	resp, err := s.serveCall(context.WithValue(ctx, callKey{}, c), c, req, info, next)
@@ -134,13 +135,24 @@ func (s *Server) validate(ctx context.Context, req any, _ *grpc.UnaryServerInfo,
 	}
 	var list violations
 	for _, v := range invalid.Violations {
-		f := upstream.FieldError{Field: topField(v), Problem: v.Proto.GetMessage()}
+		f := upstream.FieldError{Field: topField(v), Problem: problem(v)}
 		// A map may break one rule in a hundred thousand places, which all read the same.
 		if !slices.ContainsFunc(list, func(seen *upstream.FieldError) bool { return *seen == f }) {
 			list = append(list, &f)
 		}
 	}
 	return nil, list
+}
+
+// problem says in plain words what a rule found. Patterns, which people cannot read, are those of names.
+func problem(v *protovalidate.Violation) string {
+	if v.Proto.GetRuleId() == "string.pattern" {
+		if topField(v) == "labels" {
+			return "a label's name is malformed; wanted lower-case letters, digits and inner dots, hyphens and underscores, at most 63"
+		}
+		return "it is not a key's name; wanted lower-case letters, digits and inner hyphens, at most 63"
+	}
+	return v.Proto.GetMessage()
 }
 
 // topField names a violation's field without what is below it: keys of maps are the caller's words.
@@ -152,9 +164,10 @@ func topField(v *protovalidate.Violation) string {
 }
 
 // refuseStreams lets only health checks stream: no service of signerd's does.
-func refuseStreams(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+func (s *Server) refuseStreams(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 	if strings.HasPrefix(info.FullMethod, healthPrefix) {
 		return next(srv, stream)
 	}
-	return status.Error(codes.Internal, internalRow.text)
+	st, _ := statusFor(stream.Context(), fmt.Errorf("%s streams", info.FullMethod), newRecordID(s.now()))
+	return st.Err()
 }

@@ -48,6 +48,9 @@ var errorTable = []errorRow{
 	{keystore.ErrKeyExists, codes.AlreadyExists, "KEY_EXISTS", "a key of this name exists"},
 	{keystore.ErrConflict, codes.Aborted, "CONFLICT", "the key was changed in between; read it again and decide anew"},
 	{keystore.ErrUnavailable, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
+	{keystore.ErrDamaged, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
+	{keystore.ErrRolledBack, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
+	{keystore.ErrWrongRootKey, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
 	{errNotReady, codes.Unavailable, "STORE_UNAVAILABLE", "the keys are not loaded"},
 }
 

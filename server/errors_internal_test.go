@@ -69,10 +69,12 @@ var reasons = map[string]struct {
 	"keystore.ErrConflict":        {keystore.ErrConflict, "CONFLICT"},
 	"keystore.ErrStoreClosed":     {keystore.ErrStoreClosed, "INTERNAL"}, // the keystore says ErrUnavailable instead
 	"keystore.ErrNotInitialized":  {keystore.ErrNotInitialized, "INTERNAL"},
+	"keystore.ErrRemoved":         {keystore.ErrRemoved, "INTERNAL"},
+	"keystore.ErrAnchor":          {keystore.ErrAnchor, "INTERNAL"}, // comes as ErrDamaged
 	"keystore.ErrInitialized":     {keystore.ErrInitialized, "INTERNAL"},
-	"keystore.ErrDamaged":         {keystore.ErrDamaged, "INTERNAL"},
-	"keystore.ErrRolledBack":      {keystore.ErrRolledBack, "INTERNAL"},
-	"keystore.ErrWrongRootKey":    {keystore.ErrWrongRootKey, "INTERNAL"},
+	"keystore.ErrDamaged":         {keystore.ErrDamaged, "STORE_UNAVAILABLE"},
+	"keystore.ErrRolledBack":      {keystore.ErrRolledBack, "STORE_UNAVAILABLE"},
+	"keystore.ErrWrongRootKey":    {keystore.ErrWrongRootKey, "STORE_UNAVAILABLE"},
 	"policy.ErrDenied":            {policy.ErrDenied, "DENIED"},
 	"policy.ErrPermit":            {policy.ErrPermit, "INTERNAL"},
 	"upstream.ErrInvalid":         {upstream.ErrInvalid, "INVALID_REQUEST"},

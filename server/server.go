@@ -21,11 +21,9 @@ import (
 	"buf.build/go/protovalidate"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
@@ -87,6 +85,7 @@ type Server struct {
 	stopping    context.Context // ends when Shutdown begins
 	stop        context.CancelFunc
 	keys        atomic.Pointer[keystore.Keystore]
+	active      atomic.Int64 // calls whose message has arrived and whose answer has not left
 
 	mu      sync.Mutex
 	servers []*grpc.Server
@@ -196,7 +195,7 @@ func (s *Server) newGRPC() *grpc.Server {
 		grpc.ChainUnaryInterceptor(s.openCall,
 			recovery.UnaryServerInterceptor(recovery.WithRecoveryHandlerContext(panicked)),
 			s.identifyCaller, s.validate),
-		grpc.ChainStreamInterceptor(refuseStreams),
+		grpc.ChainStreamInterceptor(s.refuseStreams),
 		grpc.MaxRecvMsgSize(s.limits.MaxMessageBytes),
 		grpc.MaxConcurrentStreams(s.limits.MaxConcurrentStreams),
 		grpc.MaxHeaderListSize(maxHeaderListBytes),
@@ -223,7 +222,7 @@ func (h healthService) Watch(in *healthpb.HealthCheckRequest, stream healthpb.He
 	}
 	// The watch may have ended before it passed on the last word.
 	_ = stream.Send(&healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_NOT_SERVING})
-	return status.Error(codes.Unavailable, "signerd is stopping")
+	return nil
 }
 
 // watchStream is a stream with a context of its own.
@@ -235,8 +234,11 @@ type watchStream struct {
 // Context implements grpc.ServerStream.
 func (w watchStream) Context() context.Context { return w.ctx }
 
+// arrival is how long a message may take to arrive once Shutdown has begun.
+const arrival = 2 * time.Second
+
 // Shutdown refuses new requests, answers those under way, and returns; when ctx ends first, it cuts them off and
-// returns ctx's error.
+// returns ctx's error. A request whose message does not arrive is not under way: it cannot hold signerd up.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.health.Shutdown()
 	s.stop()
@@ -244,6 +246,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopped = true
 	servers := s.servers
 	s.mu.Unlock()
+	watching, enough := context.WithCancel(ctx)
+	defer enough()
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
@@ -256,6 +260,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	select {
 	case <-drained:
 		return nil
+	case <-s.allAnswered(watching):
+		for _, g := range servers {
+			go g.Stop()
+		}
+		return nil
 	case <-ctx.Done():
 		// Neither a handshake under way, which Stop waits for, nor a handler that does not look at its context, which
 		// the drain waits for, may keep signerd from ending.
@@ -264,4 +273,26 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 		return ctx.Err()
 	}
+}
+
+// allAnswered is closed once messages have had their time to arrive and every call that did is answered.
+func (s *Server) allAnswered(ctx context.Context) <-chan struct{} {
+	answered := make(chan struct{})
+	go func() {
+		wait := time.NewTimer(arrival)
+		defer wait.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-wait.C:
+			}
+			if s.active.Load() == 0 {
+				close(answered)
+				return
+			}
+			wait.Reset(10 * time.Millisecond)
+		}
+	}()
+	return answered
 }

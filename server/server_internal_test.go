@@ -27,16 +27,25 @@ func TestAServerNeedsAPolicyAndALog(t *testing.T) {
 }
 
 func TestOnlyHealthChecksStream(t *testing.T) {
+	s := bare(t, true)
 	for path, want := range map[string]codes.Code{
 		"/grpc.health.v1.Health/Watch": codes.OK, "/grpc.health.v1.Healthy/Watch": codes.Internal,
 		adminv1.KeyService_ListKeys_FullMethodName: codes.Internal, "": codes.Internal,
 	} {
-		err := refuseStreams(nil, nil, &grpc.StreamServerInfo{FullMethod: path}, func(any, grpc.ServerStream) error { return nil })
+		err := s.refuseStreams(nil, emptyStream{ctx: t.Context()}, &grpc.StreamServerInfo{FullMethod: path}, func(any, grpc.ServerStream) error { return nil })
 		if status.Code(err) != want {
 			t.Errorf("%s: got %v, want %v", path, err, want)
 		}
 	}
 }
+
+// emptyStream is a stream of which only the context is asked.
+type emptyStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s emptyStream) Context() context.Context { return s.ctx }
 
 func TestMaterialIsWipedFromItsMessage(t *testing.T) {
 	for _, allowed := range []bool{true, false} {

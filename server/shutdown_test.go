@@ -137,3 +137,23 @@ func TestAServerThatWasShutDownServesNoMore(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestARequestThatNeverArrivesDoesNotHoldUpShutdown(t *testing.T) {
+	t.Parallel()
+	r := start(t, setup{})
+	conn := r.connect(t, r.socket)
+	stream, err := conn.NewStream(as(t, operator), &grpc.StreamDesc{ClientStreams: true}, signerdv1.SignerService_SignNoahRequest_FullMethodName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Another request on the same connection shows that the first one's headers are there.
+	if _, err := r.signNOAH(as(t, operator), "absent"); status.Code(err) != codes.NotFound {
+		t.Fatalf("got %v", err)
+	}
+	if err := r.server.Shutdown(context.Background()); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if err := stream.RecvMsg(&signerdv1.SignNoahRequestResponse{}); status.Code(err) != codes.Unavailable {
+		t.Errorf("the request that never arrived got %v", err)
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/signerd/signerd/internal/config"
@@ -26,13 +25,14 @@ func check(ctx context.Context, configFile string, stdout io.Writer) error {
 	r := report{out: stdout}
 	r.add("configuration "+configFile, nil)
 	for _, socket := range []config.Socket{c.Socket, c.AdminSocket} {
-		r.add("socket "+socket.Path, folder(filepath.Dir(socket.Path)))
+		_, err := checkSocket(socket.Path)
+		r.add("socket "+socket.Path, err)
 	}
 	switch err := contents(ctx, c); {
 	case errors.Is(err, bolt.ErrInUse):
-		r.add("store: it is in use; the signerd that serves it has checked its contents", nil)
+		r.add("store: another process is using it, which will be the signerd that serves; its contents were not looked at", nil)
 	default:
-		r.add("root key and store", err)
+		r.add("root key and store", notYet(err))
 	}
 	if len(c.Grants) == 0 {
 		r.warn("grants: there are none, so that nobody may do anything")
@@ -61,14 +61,6 @@ func (r *report) add(what string, err error) {
 }
 
 func (r *report) warn(text string) { _, _ = fmt.Fprintf(r.out, "warning  %s\n", text) }
-
-func folder(path string) error {
-	info, err := os.Stat(path)
-	if err == nil && !info.IsDir() {
-		err = fmt.Errorf("%s is not a folder", path)
-	}
-	return err
-}
 
 // contents opens the store and checks every record.
 func contents(ctx context.Context, c *config.Config) error {

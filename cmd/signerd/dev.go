@@ -32,8 +32,8 @@ func serveDev(ctx context.Context, dir string, stdout, stderr io.Writer) error {
 	socket := config.Socket{Path: filepath.Join(dir, "signerd.sock"), Mode: 0o600}
 	c := &config.Config{
 		Store: filepath.Join(dir, "keys.db"), Anchor: filepath.Join(dir, "anchor"),
-		RootKey: config.RootKey{File: filepath.Join(dir, "root.key")},
-		Socket:  socket, AdminSocket: socket, ShutdownTimeout: config.Duration(devShutdown),
+		RootKey:     config.RootKey{File: filepath.Join(dir, "root.key")},
+		AdminSocket: socket, ShutdownTimeout: config.Duration(devShutdown),
 	}
 	if _, err := prepare(ctx, c); err != nil && !errors.Is(err, keystore.ErrInitialized) {
 		return explain(err)
@@ -45,8 +45,9 @@ func serveDev(ctx context.Context, dir string, stdout, stderr io.Writer) error {
 	log := slog.New(slog.NewTextHandler(stderr, nil))
 	d := daemon{
 		config: c, log: log,
-		serving: server.Config{Policy: p, Log: log, Version: version.Version, Development: true},
-		ready:   func() { greet(stdout, dir, socket.Path) },
+		serving:   server.Config{Policy: p, Log: log, Version: version.Version, Development: true},
+		oneSocket: true,
+		ready:     func() { greet(stdout, dir, socket.Path) },
 	}
 	return d.run(ctx)
 }

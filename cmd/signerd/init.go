@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/signerd/signerd/internal/config"
 	"github.com/signerd/signerd/internal/rootkey"
@@ -43,6 +44,16 @@ func prepare(ctx context.Context, c *config.Config) (madeRootKey bool, err error
 	if err != nil {
 		return false, err
 	}
+	if err := foldersExist(c.Store, c.Anchor, c.RootKey.File); err != nil {
+		return false, err
+	}
+	anchorExists, err := exists(c.Anchor)
+	if err != nil {
+		return false, err
+	}
+	if anchorExists && !storeExists {
+		return false, keystore.ErrRemoved
+	}
 	if storeExists && !rootKeyExists {
 		return false, fmt.Errorf("the store %s exists, but its root key %s does not: bring back the root key; a new one would not open it", c.Store, c.RootKey.File)
 	}
@@ -63,6 +74,16 @@ func prepare(ctx context.Context, c *config.Config) (madeRootKey bool, err error
 	return !rootKeyExists, errors.Join(keystore.Init(ctx, kc), kc.Store.Close())
 }
 
+// foldersExist is asked before anything is made, so that init makes all or nothing.
+func foldersExist(paths ...string) error {
+	for _, path := range paths {
+		if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
+			return fmt.Errorf("%s: there is no folder %s; make it first", path, filepath.Dir(path))
+		}
+	}
+	return nil
+}
+
 func exists(path string) (bool, error) {
 	_, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -71,20 +92,34 @@ func exists(path string) (bool, error) {
 	return err == nil, err
 }
 
+// errNotYet marks that a file is missing which init makes.
+var errNotYet = errors.New("it is missing")
+
+// notYet marks errors of opening files that init would have made.
+func notYet(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", err, errNotYet)
+	}
+	return err
+}
+
 // hints say what an operator can do about an error.
 var hints = []struct {
 	is   error
 	hint string
 }{
+	{errNotYet, "if this is a new signerd, run `signerd init --config FILE` once"},
 	{keystore.ErrNotInitialized, "run `signerd init --config FILE` once"},
+	{keystore.ErrRemoved, "bring back the store; only if it is to be given up for good, remove the anchor as well"},
 	{keystore.ErrInitialized, "it is ready: start `signerd --config FILE`"},
 	{keystore.ErrWrongRootKey, "bring back the root key that the store was made with"},
 	{keystore.ErrRolledBack, "bring back the newest copy of the store; nothing is served from an older one"},
+	{keystore.ErrAnchor, "bring back the anchor; without it nobody could tell whether the store is an older copy"},
 	{keystore.ErrDamaged, "bring back a whole copy of the store; nothing is served from a damaged one"},
+	{bolt.ErrNotStore, "bring back a whole copy of the store; nothing is served from a damaged one"},
 	{bolt.ErrInUse, "is another signerd running on this store?"},
 	{bolt.ErrPermissions, "chmod 600 the store's file, and find out who could read it"},
 	{rootkey.ErrPermissions, "chmod 400 the root key's file, and find out who could read it"},
-	{fs.ErrNotExist, "if this is a new signerd, run `signerd init --config FILE` once"},
 }
 
 // explain adds what an operator can do.

@@ -46,6 +46,8 @@ type daemon struct {
 	serving server.Config
 	// ready is called once requests are served.
 	ready func()
+	// oneSocket serves operators and applications on the admin socket: `signerd dev`.
+	oneSocket bool
 }
 
 // files opens what the configuration names. The store's file is locked from then on.
@@ -68,7 +70,7 @@ func anchor(path string) keystore.Anchor { return durable.File{Path: path, Max: 
 func (d daemon) run(ctx context.Context) (err error) {
 	kc, err := files(d.config)
 	if err != nil {
-		return explain(err)
+		return explain(notYet(err))
 	}
 	defer func() { err = errors.Join(err, kc.Store.Close()) }()
 	s, err := server.New(d.serving)
@@ -108,7 +110,7 @@ func (d daemon) run(ctx context.Context) (err error) {
 	return errors.Join(err, d.shutdown(s))
 }
 
-// listen starts both listeners, or one for everything where both are the same.
+// listen starts both listeners.
 func (d daemon) listen(s *server.Server, failed chan<- error) error {
 	start := func(socket config.Socket, serve func(net.Listener) error) error {
 		l, err := listen(socket.Path, socket.Mode.FS())
@@ -122,7 +124,7 @@ func (d daemon) listen(s *server.Server, failed chan<- error) error {
 	if err := start(d.config.AdminSocket, s.ServeOperators); err != nil {
 		return err
 	}
-	if d.config.Socket == d.config.AdminSocket {
+	if d.oneSocket {
 		return nil
 	}
 	return start(d.config.Socket, s.ServeApplications)

@@ -60,7 +60,7 @@ type RootKey struct {
 
 // Socket is a Unix socket.
 type Socket struct {
-	// Path is where the socket is made; at most 100 bytes once absolute. Required.
+	// Path is where the socket is made; at most 107 bytes once absolute. Required.
 	Path string `yaml:"path"`
 	// Mode is its permission bits in octal, such as "0660": who may connect. Who may do what, the grants say.
 	// Default: 0660 for socket, 0600 for admin_socket.
@@ -123,24 +123,19 @@ func Load(path string, known []policy.Operation) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
-	c, err := parse(text, known)
-	if err != nil {
-		return nil, describe(path, err)
-	}
 	dir, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
-	for _, p := range []*string{&c.Store, &c.Anchor, &c.RootKey.File, &c.Socket.Path, &c.AdminSocket.Path} {
-		if !filepath.IsAbs(*p) {
-			*p = filepath.Join(dir, *p)
-		}
+	c, err := parse(text, dir, known)
+	if err != nil {
+		return nil, describe(path, err)
 	}
 	return c, nil
 }
 
-func parse(text []byte, known []policy.Operation) (*Config, error) {
-	var c Config
+func parse(text []byte, dir string, known []policy.Operation) (*Config, error) {
+	c := defaults()
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.KnownFields(true)
 	if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
@@ -153,11 +148,43 @@ func parse(text []byte, known []policy.Operation) (*Config, error) {
 	if err := yaml.Unmarshal(text, &tree); err != nil {
 		return nil, err
 	}
+	if err := refuseNulls(&tree); err != nil {
+		return nil, err
+	}
+	c.resolve(dir)
 	if err := c.check(&tree); err != nil {
 		return nil, err
 	}
-	c.setDefaults()
-	return &c, c.compile(&tree, known)
+	if err := c.compile(&tree, known); err != nil {
+		return nil, err
+	}
+	return &c, nil
+}
+
+// refuseNulls keeps a forgotten value from being passed over in silence.
+func refuseNulls(n *yaml.Node) error {
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+		return fmt.Errorf("line %d: a value is missing here", n.Line)
+	}
+	for _, child := range n.Content {
+		if err := refuseNulls(child); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resolve makes paths absolute, in their one spelling.
+func (c *Config) resolve(dir string) {
+	for _, p := range []*string{&c.Store, &c.Anchor, &c.RootKey.File, &c.Socket.Path, &c.AdminSocket.Path} {
+		switch {
+		case *p == "":
+		case filepath.IsAbs(*p):
+			*p = filepath.Clean(*p)
+		default:
+			*p = filepath.Join(dir, *p)
+		}
+	}
 }
 
 // fieldError is a fault at a place in the file.
@@ -187,32 +214,30 @@ func (c *Config) check(tree *yaml.Node) error {
 	switch {
 	case c.Store == c.Anchor:
 		return fault([]any{"anchor"}, "it is the same file as store")
+	case c.RootKey.File == c.Store || c.RootKey.File == c.Anchor:
+		return fault([]any{"root_key", "file"}, "it is the same file as store or anchor")
 	case c.Socket.Path == c.AdminSocket.Path:
 		return fault([]any{"admin_socket", "path"}, "it is the same as socket.path; operators have a socket of their own")
-	case c.Limits.MaxMessageBytes != 0 && (c.Limits.MaxMessageBytes < 4096 || c.Limits.MaxMessageBytes > 64<<20):
+	case c.Limits.MaxMessageBytes < 4096 || c.Limits.MaxMessageBytes > 64<<20:
 		return fault([]any{"limits", "max_message_bytes"}, "it is outside 4096 to 67108864")
-	case c.Limits.MaxConcurrentStreams > 1<<16:
+	case c.Limits.MaxConcurrentStreams < 1 || c.Limits.MaxConcurrentStreams > 1<<16:
 		return fault([]any{"limits", "max_concurrent_streams"}, "it is outside 1 to 65536")
-	case c.ShutdownTimeout != 0 && (c.ShutdownTimeout < Duration(time.Second) || c.ShutdownTimeout > Duration(10*time.Minute)):
+	case c.ShutdownTimeout < Duration(time.Second) || c.ShutdownTimeout > Duration(10*time.Minute):
 		return fault([]any{"shutdown_timeout"}, "it is outside 1s to 10m")
-	case !slices.Contains([]string{"", "debug", "info", "warn", "error"}, c.LogLevel):
+	case !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel):
 		return fault([]any{"log_level"}, "wanted debug, info, warn or error")
 	}
 	return nil
 }
 
-func (c *Config) setDefaults() {
-	if c.ShutdownTimeout == 0 {
-		c.ShutdownTimeout = Duration(30 * time.Second)
-	}
-	if c.LogLevel == "" {
-		c.LogLevel = "info"
-	}
-	if c.Socket.Mode == 0 {
-		c.Socket.Mode = 0o660
-	}
-	if c.AdminSocket.Mode == 0 {
-		c.AdminSocket.Mode = 0o600
+// defaults is what a file is read into: what it says replaces them, zeros included.
+func defaults() Config {
+	return Config{
+		Socket:          Socket{Mode: 0o660},
+		AdminSocket:     Socket{Mode: 0o600},
+		Limits:          Limits{MaxMessageBytes: 4 << 20, MaxConcurrentStreams: 256},
+		ShutdownTimeout: Duration(30 * time.Second),
+		LogLevel:        "info",
 	}
 }
 

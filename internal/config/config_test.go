@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -56,6 +57,16 @@ func TestEveryFaultIsNamedWithFileAndLine(t *testing.T) {
 		{"the overflow uid as a caller", valid + "grants:\n  - callers: [unix:uid=65534]\n    keys: [a]\n    operations: [GetKey]\n", ":7: grants[0].callers[0]: uid 65534 is nobody"},
 		{"a malformed key name", valid + "grants:\n  - callers: [unix:uid=1]\n    keys: [A*]\n    operations: [GetKey]\n", ":8: grants[0].keys[0]: it is neither a key name nor *"},
 		{"a grant without keys", valid + "grants:\n  - callers: [unix:uid=1]\n    operations: [GetKey]\n", ":7: grants[0].keys: it is missing"},
+		{"one socket for both, spelled differently", strings.Replace(valid, "admin.sock", "./x/../app.sock", 1), ":5: admin_socket.path: it is the same as socket.path"},
+		{"store and anchor in one file, spelled differently", strings.Replace(valid, "/elsewhere/anchor", "./keys.db", 1), ":2: anchor: it is the same file as store"},
+		{"the root key in the store's place", strings.Replace(valid, "root.key", "keys.db", 1), ":3: root_key.file: it is the same file as store or anchor"},
+		{"a zero that would mean the default", valid + "limits: {max_message_bytes: 0}\n", ":6: limits.max_message_bytes: it is outside"},
+		{"no streams at all", valid + "limits: {max_concurrent_streams: 0}\n", ":6: limits.max_concurrent_streams: it is outside"},
+		{"no time to shut down", valid + "shutdown_timeout: 0s\n", ":6: shutdown_timeout: it is outside"},
+		{"an empty log level", valid + "log_level: ''\n", ":6: log_level: wanted debug"},
+		{"a forgotten value", valid + "grants:\n", ":6: a value is missing here"},
+		{"a forgotten item", valid + "grants:\n  -\n  - callers: [alice]\n", ":7: a value is missing here"},
+		{"a null among callers", valid + "grants:\n  - callers: [unix:uid=1, ~]\n    keys: [a]\n    operations: [GetKey]\n", ":7: a value is missing here"},
 		{"broken YAML", valid + "grants: [\n", ": "},
 		{"two documents", valid + "---\nstore: x\n", "more than one YAML document"},
 	} {
@@ -100,6 +111,23 @@ func TestDefaultsAndRelativePaths(t *testing.T) {
 	}
 	if _, err := c.Policy().Decide(policy.Question{Caller: caller, Operation: "GetKey", Key: "a"}); err == nil {
 		t.Error("a configuration without grants allows something")
+	}
+}
+
+func TestASocketThatNobodyMayUseStaysClosed(t *testing.T) {
+	c, _, err := load(t, strings.Replace(valid, "app.sock}", `app.sock, mode: "0000"}`, 1))
+	if err != nil || c.Socket.Mode != 0 {
+		t.Errorf("mode 0000 was read as %04o (%v)", c.Socket.Mode, err)
+	}
+}
+
+func TestAPipeIsRefusedInsteadOfWaitedFor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Load(path, server.Operations()); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("error is %v", err)
 	}
 }
 

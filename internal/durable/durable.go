@@ -10,6 +10,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // WriteFile replaces path by data with the given mode: it writes a temporary file beside it, syncs, renames, and syncs
@@ -31,13 +34,24 @@ func CreateFile(path string, data []byte, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	// A link, unlike a rename, replaces nothing.
-	err = os.Link(unfinished, path)
-	return errors.Join(err, os.Remove(unfinished), SyncDir(filepath.Dir(path)))
+	if err := MoveNew(unfinished, path); err != nil {
+		return errors.Join(err, os.Remove(unfinished))
+	}
+	return nil
+}
+
+// MoveNew renames a file durably to a path that must not exist: otherwise fs.ErrExist, and nothing is replaced. At no
+// moment has the file two names.
+func MoveNew(from, to string) error {
+	if err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE); err != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	return SyncDir(filepath.Dir(to))
 }
 
 // writeBeside writes data durably to a temporary file in path's folder.
 func writeBeside(path string, data []byte, mode fs.FileMode) (name string, err error) {
+	removeLeftovers(path)
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
 		return "", err
@@ -53,6 +67,23 @@ func writeBeside(path string, data []byte, mode fs.FileMode) (name string, err e
 		return "", errors.Join(err, os.Remove(f.Name()))
 	}
 	return f.Name(), nil
+}
+
+// leftoverAge is far longer than any write of a small file takes.
+const leftoverAge = time.Minute
+
+// removeLeftovers removes the temporary files of processes that were killed while they wrote path. What cannot be
+// removed stays: it harms nobody.
+func removeLeftovers(path string) {
+	names, err := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp"))
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		if info, err := os.Lstat(name); err == nil && time.Since(info.ModTime()) > leftoverAge {
+			_ = os.Remove(name)
+		}
+	}
 }
 
 // SyncDir makes the names in a folder durable.
@@ -88,13 +119,20 @@ func (f File) Read() ([]byte, error) {
 // Write replaces the content, as WriteFile does.
 func (f File) Write(b []byte) error { return WriteFile(f.Path, b, f.Mode) }
 
-// ReadLimited reads a file of at most limit bytes; a larger one is ErrTooLarge.
+// ErrNotRegular says that a path is a folder, a pipe or a device.
+var ErrNotRegular = errors.New("it is not a regular file")
+
+// ReadLimited reads a regular file of at most limit bytes; a larger one is ErrTooLarge, another kind ErrNotRegular.
 func ReadLimited(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
+	// Without O_NONBLOCK, opening a pipe would wait for a writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(fmt.Errorf("reading %s: %w", path, ErrNotRegular), err)
+	}
 	return ReadAllLimited(f, path, limit)
 }
 

@@ -11,9 +11,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -50,7 +50,10 @@ var (
 
 // Store implements keystore.Store.
 type Store struct {
-	db *bbolt.DB
+	db   *bbolt.DB
+	file *os.File // what db has open and locked
+	// broken says that bbolt panicked on the file: its locks may be held for ever, and it must not be asked again.
+	broken atomic.Bool
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced at every commit
@@ -79,11 +82,7 @@ func Create(path string) error {
 	if err := s.Close(); err != nil {
 		return err
 	}
-	// A link, unlike a rename, replaces nothing.
-	if err := os.Link(unfinished, path); err != nil {
-		return err
-	}
-	return errors.Join(os.Remove(unfinished), durable.SyncDir(filepath.Dir(path)))
+	return durable.MoveNew(unfinished, path)
 }
 
 func layOut(tx *bbolt.Tx) error {
@@ -116,11 +115,10 @@ func Open(path string) (*Store, error) {
 
 func open(path string, prepare func(*bbolt.Tx) error) (*Store, error) {
 	s := &Store{changed: make(chan struct{}), done: make(chan struct{})}
-	var file *os.File
 	options := &bbolt.Options{Timeout: lockWait, FreelistType: bbolt.FreelistMapType,
 		OpenFile: func(path string, flag int, mode fs.FileMode) (f *os.File, err error) {
-			file, err = os.OpenFile(path, flag, mode)
-			return file, err
+			s.file, err = os.OpenFile(path, flag, mode)
+			return s.file, err
 		}}
 	err := onDamagedFile(func() (err error) {
 		s.db, err = bbolt.Open(path, 0o600, options)
@@ -144,10 +142,16 @@ func open(path string, prepare func(*bbolt.Tx) error) (*Store, error) {
 	if s.db != nil {
 		return nil, errors.Join(err, s.db.Close())
 	}
-	// When bbolt panicked, the file is still open and locked. Closing it unlocks nothing while it is mapped.
-	_ = syscall.Flock(int(file.Fd()), syscall.LOCK_UN)
-	_ = file.Close()
-	return nil, err
+	return nil, errors.Join(err, s.abandon())
+}
+
+// abandon lets go of the file after a panic of bbolt's: it is still open and locked, and closing it unlocks nothing
+// while it is mapped.
+func (s *Store) abandon() error {
+	if s.file == nil {
+		return nil
+	}
+	return errors.Join(syscall.Flock(int(s.file.Fd()), syscall.LOCK_UN), s.file.Close())
 }
 
 func checkFormat(tx *bbolt.Tx) error {
@@ -161,6 +165,9 @@ func checkFormat(tx *bbolt.Tx) error {
 	return nil
 }
 
+// errPanic marks an error that was a panic or a fault.
+var errPanic = errors.New("the database panicked")
+
 // onDamagedFile runs use, and turns what bbolt does on a damaged file (it panics, or reads beyond the file's end) into
 // an error.
 func onDamagedFile(use func() error) (err error) {
@@ -168,7 +175,7 @@ func onDamagedFile(use func() error) (err error) {
 	defer debug.SetPanicOnFault(old)
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v", ErrNotStore, r)
+			err = fmt.Errorf("%w: %w: %v", ErrNotStore, errPanic, r)
 		}
 	}()
 	return use()
@@ -266,12 +273,21 @@ func (s *Store) Close() error {
 		return nil
 	}
 	close(s.done)
+	if s.broken.Load() {
+		return s.abandon()
+	}
 	return s.db.Close()
 }
 
 // guard runs one use of the database and gives its errors the names of the contract.
 func (s *Store) guard(use func() error) error {
+	if s.broken.Load() {
+		return ErrNotStore
+	}
 	err := onDamagedFile(use)
+	if errors.Is(err, errPanic) {
+		s.broken.Store(true)
+	}
 	if errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
 		return keystore.ErrStoreClosed
 	}

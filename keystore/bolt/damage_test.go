@@ -135,3 +135,33 @@ func refused(t *testing.T, dir string, want []string) bool {
 	}
 	return err != nil
 }
+
+func TestAFileThatIsCutWhileItIsOpenKeepsNobodyWaiting(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.db")
+	if err := bolt.Create(path); err != nil {
+		t.Fatal(err)
+	}
+	s, err := bolt.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := keystore.Record{Name: "a", Generation: 1, Sealed: make([]byte, 64<<10)}
+	if _, err := s.Commit(t.Context(), []keystore.Change{{Record: record}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 4096); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, _, err := s.Load(t.Context()); !errors.Is(err, bolt.ErrNotStore) {
+			t.Errorf("Load: %v, want ErrNotStore", err)
+		}
+		record.Generation++
+		if _, err := s.Commit(t.Context(), []keystore.Change{{Record: record, Expect: 1}}); !errors.Is(err, bolt.ErrNotStore) {
+			t.Errorf("Commit: %v, want ErrNotStore", err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}

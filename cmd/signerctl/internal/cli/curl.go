@@ -18,7 +18,11 @@ type curlRequest struct {
 // command writes it for a POSIX shell. curl must send the target as it was signed: without globbing, and without
 // squeezing dot segments out of the path.
 func (r curlRequest) command() string {
-	words := []string{"curl --globoff --path-as-is --request " + shellQuote(r.method)}
+	method := "--request " + shellQuote(r.method)
+	if r.method == "HEAD" && !r.body.given() {
+		method = "--head" // with --request HEAD curl would wait for a body
+	}
+	words := []string{"curl --globoff --path-as-is " + method}
 	for _, name := range slices.Sorted(maps.Keys(r.headers)) {
 		words = append(words, "--header "+shellQuote(name+": "+r.headers[name]))
 	}

@@ -134,6 +134,8 @@ func (e *callError) explainTransport() (message, hint string) {
 		return "interrupted before an answer came", hintUnknown
 	case codes.DeadlineExceeded:
 		return fmt.Sprintf("no answer came from %s within %s", where, e.timeout), hintUnknown + "; --timeout sets how long to wait"
+	case codes.ResourceExhausted:
+		return e.status.Message(), "signerd takes no larger message; limits.max_message_bytes in its configuration says how large one may be"
 	case codes.Unimplemented:
 		return fmt.Sprintf("what listens at %s does not offer this", where),
 			"signerd serves key and status on its admin socket, and may serve sign elsewhere: give --address the other one"

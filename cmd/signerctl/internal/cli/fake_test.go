@@ -71,7 +71,7 @@ func serve(t *testing.T, a answers) *fake {
 }
 
 func (f *fake) serveOn(t *testing.T, listener net.Listener, options ...grpc.ServerOption) {
-	server := grpc.NewServer(append(options, grpc.MaxRecvMsgSize(8<<20), grpc.UnaryInterceptor(f.answer))...)
+	server := grpc.NewServer(append(options, grpc.MaxRecvMsgSize(65<<20), grpc.UnaryInterceptor(f.answer))...)
 	signerdv1.RegisterSignerServiceServer(server, signerdv1.UnimplementedSignerServiceServer{})
 	adminv1.RegisterKeyServiceServer(server, adminv1.UnimplementedKeyServiceServer{})
 	adminv1.RegisterSystemServiceServer(server, adminv1.UnimplementedSystemServiceServer{})

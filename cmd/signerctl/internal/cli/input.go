@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -13,10 +14,10 @@ import (
 	"github.com/signerd/signerd/internal/secret"
 )
 
-// What signerd takes at most, in bytes.
+// What signerd can be configured to take at most, in bytes.
 const (
 	maxSecretBytes = 64 << 10
-	maxBodyBytes   = 4 << 20
+	maxBodyBytes   = 64 << 20
 )
 
 // file is a flag that names a file, or "-" for standard input.
@@ -45,6 +46,16 @@ func (f *file) Set(path string) error {
 func (f *file) given() bool   { return f.path != "" }
 func (f *file) isStdin() bool { return f.path == "-" }
 
+// readFile takes pipes as well, such as the shell's <(command).
+func readFile(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	return durable.ReadAllLimited(f, path, limit)
+}
+
 // read gives the content of a file flag; what is larger than limit is not read to its end.
 func (a *app) read(f *file, limit int64) ([]byte, error) {
 	var b []byte
@@ -52,7 +63,7 @@ func (a *app) read(f *file, limit int64) ([]byte, error) {
 	if f.isStdin() {
 		b, err = durable.ReadAllLimited(a.stdin, "standard input", limit)
 	} else {
-		b, err = durable.ReadLimited(f.path, limit)
+		b, err = readFile(f.path, limit)
 	}
 	if err == nil {
 		return b, nil

@@ -29,7 +29,7 @@ func TestInputsHaveLimits(t *testing.T) {
 		{"secret", []string{"key", "activate", "orders", "--version", "1", "--api-key"}, maxSecretBytes,
 			"signerctl: reading --api-key: it has more than 64 KiB\nhint: --api-key wants the name of a file, or - for standard input\n"},
 		{"body", []string{"sign", "noah", "orders", "POST", "/", "--body"}, maxBodyBytes,
-			"signerctl: reading --body: it has more than 4096 KiB\nhint: --body wants the name of a file, or - for standard input\n"},
+			"signerctl: reading --body: it has more than 65536 KiB\nhint: --body wants the name of a file, or - for standard input\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f.run(t, "", append(tt.args, writeFile(t, strings.Repeat("x", tt.limit+1)))...).want(t, 1, "", tt.want)
