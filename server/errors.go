@@ -7,10 +7,13 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/upstream"
+	"github.com/signerd/signerd/upstream/noon"
 )
 
 // errorDomain is the domain of every ErrorInfo that signerd makes.
@@ -52,6 +55,9 @@ var errorTable = []errorRow{
 	{keystore.ErrRolledBack, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
 	{keystore.ErrWrongRootKey, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
 	{errNotReady, codes.Unavailable, "STORE_UNAVAILABLE", "the keys are not loaded"},
+	{noon.ErrRateLimited, codes.ResourceExhausted, "RATE_LIMITED", "too many logins for this key; wait as long as RetryInfo says"},
+	{noon.ErrRejectedCredential, codes.FailedPrecondition, "UPSTREAM_REJECTED_CREDENTIAL", "Noon refuses this key's credential; it is tried again after a while, or at once when another version is activated"},
+	{noon.ErrUnavailable, codes.Unavailable, "UPSTREAM_UNAVAILABLE", "Noon is not available"},
 }
 
 // internalRow is what everything unforeseen becomes. The cause goes to the log alone.
@@ -84,11 +90,21 @@ func statusFor(ctx context.Context, err error, recordID string) (*status.Status,
 		return st, row.reason
 	}
 	if bad := badRequest(err); bad != nil {
-		if more, err := detailed.WithDetails(bad); err == nil {
-			detailed = more
-		}
+		detailed = withDetail(detailed, bad)
+	}
+	var retry *noon.RetryError
+	if errors.As(err, &retry) {
+		detailed = withDetail(detailed, &errdetails.RetryInfo{RetryDelay: durationpb.New(retry.After)})
 	}
 	return detailed, row.reason
+}
+
+func withDetail(st *status.Status, detail protoadapt.MessageV1) *status.Status {
+	more, err := st.WithDetails(detail)
+	if err != nil {
+		return st
+	}
+	return more
 }
 
 // violations is several field errors at once.

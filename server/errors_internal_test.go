@@ -20,6 +20,7 @@ import (
 	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/upstream"
 	"github.com/signerd/signerd/upstream/noah"
+	"github.com/signerd/signerd/upstream/noon"
 )
 
 // published is the table of reasons in the API's description. Clients in other languages rely on it.
@@ -79,6 +80,9 @@ var reasons = map[string]struct {
 	"policy.ErrPermit":            {policy.ErrPermit, "INTERNAL"},
 	"upstream.ErrInvalid":         {upstream.ErrInvalid, "INVALID_REQUEST"},
 	"upstream.ErrNotGenerated":    {upstream.ErrNotGenerated, "INTERNAL"}, // handlers name the field instead
+	"noon.ErrRejectedCredential":  {noon.ErrRejectedCredential, "UPSTREAM_REJECTED_CREDENTIAL"},
+	"noon.ErrUnavailable":         {noon.ErrUnavailable, "UPSTREAM_UNAVAILABLE"},
+	"noon.ErrRateLimited":         {noon.ErrRateLimited, "RATE_LIMITED"},
 	"noah.ErrIncomplete":          {noah.ErrIncomplete, "INTERNAL"},
 	"server.errNoIdentity":        {errNoIdentity, "NO_IDENTITY"},
 	"server.errWrongScheme":       {errWrongScheme, "WRONG_SCHEME"},
@@ -86,7 +90,7 @@ var reasons = map[string]struct {
 }
 
 func TestEveryErrorOfThePackagesBelowHasItsReason(t *testing.T) {
-	for _, dir := range []string{"../keystore", "../policy", "../upstream", "../upstream/noah", "../upstream/noba", "."} {
+	for _, dir := range []string{"../keystore", "../policy", "../upstream", "../upstream/noah", "../upstream/noba", "../upstream/noon", "."} {
 		for _, name := range declaredErrors(t, dir) {
 			if _, ok := reasons[name]; !ok {
 				t.Errorf("%s is new: give it a row in errorTable, or say here that it is INTERNAL", name)

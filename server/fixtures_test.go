@@ -141,6 +141,8 @@ func (r *rig) prepare(t testing.TB, rpc server.RPC) {
 	case "CreateKey", "ImportKey":
 	case "ComputeNobaSignature":
 		r.importedNoba(t, name)
+	case "GetNoonSession":
+		r.importedNoon(t, name)
 	default:
 		if rpc.KeyField() != "" {
 			r.importedNOAH(t, name)

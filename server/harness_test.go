@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -28,6 +29,7 @@ import (
 	"github.com/signerd/signerd/keystore/memory"
 	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/server"
+	"github.com/signerd/signerd/upstream/noon"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -43,9 +45,10 @@ const callerHeader = "test-uid"
 
 // setup says what is special about a test's server.
 type setup struct {
-	grants       []policy.Grant  // default: operator may do everything
-	identify     server.Identify // default: byHeader
-	peers        bool            // identify by the kernel's word, as in production
+	gateway      http.RoundTripper // Noon; by default one that answers every login
+	grants       []policy.Grant    // default: operator may do everything
+	identify     server.Identify   // default: byHeader
+	peers        bool              // identify by the kernel's word, as in production
 	limits       server.Limits
 	bolt         bool // keep the keys in a file
 	unopened     bool // the server has no keys yet
@@ -85,7 +88,13 @@ func start(t testing.TB, s setup) *rig {
 	if s.identify == nil && !s.peers {
 		s.identify = byHeader
 	}
+	if s.gateway == nil {
+		s.gateway = gatewayFunc(loggedIn)
+	}
+	broker := noon.NewBroker(noon.BrokerConfig{Transport: s.gateway, Now: r.clock.Now})
+	t.Cleanup(broker.Close)
 	r.server, err = server.New(server.Config{
+		Noon:   broker,
 		Policy: p, Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Identify: s.identify, Limits: s.limits, Now: r.clock.Now, Version: "v0-test",
 	})
@@ -175,7 +184,7 @@ func openKeys(t testing.TB, store keystore.Store, anchor keystore.Anchor, clock 
 	t.Helper()
 	root, err := rootKey()
 	must(t, err)
-	c := keystore.Config{Store: store, Anchor: anchor, RootKey: root, Schemes: server.Schemes(), Now: clock.Now}
+	c := keystore.Config{Store: store, Anchor: anchor, RootKey: root, Schemes: server.Schemes(noon.Destinations{LoopbackHTTP: true}), Now: clock.Now}
 	must(t, keystore.Init(t.Context(), c))
 	keys, err := keystore.Open(t.Context(), c)
 	must(t, err)

@@ -118,7 +118,7 @@ func invalidChanges(r *rig, t *testing.T) []invalid {
 		add("labels "+name, "labels", &adminv1.UpdateKeyRequest{Name: "a", Labels: labels})
 	}
 	add("scheme that is only imported", "scheme", &adminv1.CreateKeyRequest{Name: "a", Environment: sandbox, Scheme: "noba"})
-	for _, s := range []string{"noon", "NOAH", "noah ", strings.Repeat("x", 1000)} {
+	for _, s := range []string{"moon", "NOAH", "noah ", strings.Repeat("x", 1000)} {
 		add("scheme "+s, "scheme", &adminv1.CreateKeyRequest{Name: "a", Environment: sandbox, Scheme: s})
 		add("scheme "+s, "scheme", &adminv1.ImportKeyRequest{Name: "a", Environment: sandbox, Scheme: s, Material: noba})
 	}

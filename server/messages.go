@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/ecdsa"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -10,6 +11,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"math/big"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -84,29 +86,38 @@ func publicPEM(v keystore.Version) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: v.PublicKey()}))
 }
 
-// publicJWK writes an EC public key as RFC 7517 and RFC 7518, section 6.2.1, have it: coordinates of full width.
+// jwk is a public JSON Web Key (RFC 7517) of one of the two kinds here (RFC 7518, sections 6.2.1 and 6.3.1).
+type jwk struct {
+	Kty string `json:"kty"`
+	Crv string `json:"crv,omitempty"`
+	X   string `json:"x,omitempty"`
+	Y   string `json:"y,omitempty"`
+	N   string `json:"n,omitempty"`
+	E   string `json:"e,omitempty"`
+	Alg string `json:"alg"`
+	Use string `json:"use"`
+}
+
 func publicJWK(v keystore.Version) (string, error) {
 	parsed, err := x509.ParsePKIXPublicKey(v.PublicKey())
 	if err != nil {
 		return "", fmt.Errorf("reading a public key: %w", err)
 	}
-	public, ok := parsed.(*ecdsa.PublicKey)
-	if !ok {
+	encode := base64.RawURLEncoding.EncodeToString
+	key := jwk{Alg: v.Algorithm, Use: "sig"}
+	switch public := parsed.(type) {
+	case *ecdsa.PublicKey:
+		point, err := public.Bytes() // 0x04, then x and y at full width
+		if err != nil {
+			return "", fmt.Errorf("reading a public key: %w", err)
+		}
+		size := (len(point) - 1) / 2
+		key.Kty, key.Crv, key.X, key.Y = "EC", public.Params().Name, encode(point[1:1+size]), encode(point[1+size:])
+	case *rsa.PublicKey:
+		key.Kty, key.N, key.E = "RSA", encode(public.N.Bytes()), encode(big.NewInt(int64(public.E)).Bytes())
+	default:
 		return "", errWrongScheme
 	}
-	point, err := public.Bytes() // 0x04, x, y
-	if err != nil {
-		return "", fmt.Errorf("reading a public key: %w", err)
-	}
-	size := (len(point) - 1) / 2
-	encode := base64.RawURLEncoding.EncodeToString
-	text, err := json.Marshal(struct {
-		Kty string `json:"kty"`
-		Crv string `json:"crv"`
-		X   string `json:"x"`
-		Y   string `json:"y"`
-		Alg string `json:"alg"`
-		Use string `json:"use"`
-	}{"EC", public.Params().Name, encode(point[1 : 1+size]), encode(point[1+size:]), v.Algorithm, "sig"})
+	text, err := json.Marshal(key)
 	return string(text), err
 }

@@ -62,7 +62,7 @@ func TestUnknownMethodsAndServicesAreUnimplemented(t *testing.T) {
 	t.Parallel()
 	r := start(t, setup{})
 	for _, path := range []string{
-		"/signerd.v1.SignerService/GetNoonSession", "/signerd.v1.SignerService/signNoahRequest", "/signerd.v1.SignerService/",
+		"/signerd.v1.SignerService/GetMoonSession", "/signerd.v1.SignerService/signNoahRequest", "/signerd.v1.SignerService/",
 		"/signerd.v2.SignerService/SignNoahRequest", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
 		"/grpc.health.v1.Health/Nothing",
 	} {

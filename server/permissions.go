@@ -27,6 +27,7 @@ type permission struct {
 var permissions = map[string]permission{
 	signerdv1.SignerService_SignNoahRequest_FullMethodName:      {"SignNoahRequest", onKey},
 	signerdv1.SignerService_ComputeNobaSignature_FullMethodName: {"ComputeNobaSignature", onKey},
+	signerdv1.SignerService_GetNoonSession_FullMethodName:       {"GetNoonSession", onKey},
 
 	adminv1.KeyService_CreateKey_FullMethodName:          {"CreateKey", onKey},
 	adminv1.KeyService_ImportKey_FullMethodName:          {"ImportKey", onKey},

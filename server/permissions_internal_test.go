@@ -15,6 +15,7 @@ import (
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/upstream"
+	"github.com/signerd/signerd/upstream/noon"
 )
 
 func TestEveryRPCHasAPermissionAndEveryPermissionAnRPC(t *testing.T) {
@@ -90,7 +91,9 @@ func bare(t *testing.T, allowed bool) *Server {
 			t.Fatal(err)
 		}
 	}
-	s, err := New(Config{Policy: p, Log: slog.New(slog.DiscardHandler),
+	broker := noon.NewBroker(noon.BrokerConfig{})
+	t.Cleanup(broker.Close)
+	s, err := New(Config{Policy: p, Noon: broker, Log: slog.New(slog.DiscardHandler),
 		Identify: func(context.Context) (policy.Caller, error) { return caller, nil }})
 	if err != nil {
 		t.Fatal(err)

@@ -30,6 +30,7 @@ import (
 	signerdv1 "github.com/signerd/signerd/gen/signerd/v1"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/policy"
+	"github.com/signerd/signerd/upstream/noon"
 )
 
 // Limits bound what a connection may ask for before anything is read.
@@ -60,6 +61,8 @@ type Config struct {
 	Log *slog.Logger
 	// Identify establishes callers. Default: PeerCaller.
 	Identify Identify
+	// Noon holds the sessions of Noon keys. Required.
+	Noon *noon.Broker
 	// Limits bound requests; zero fields mean the defaults.
 	Limits Limits
 	// Now is the clock. Default: time.Now.
@@ -73,6 +76,7 @@ type Config struct {
 // Server serves signerd's services on any number of listeners. All methods are safe for concurrent use.
 type Server struct {
 	policy      *policy.Policy
+	noon        *noon.Broker
 	log         *slog.Logger
 	identify    Identify
 	now         func() time.Time
@@ -94,10 +98,10 @@ type Server struct {
 
 // New makes a server that serves nothing yet: Open gives it keys.
 func New(c Config) (*Server, error) {
-	if c.Policy == nil || c.Log == nil {
-		return nil, errors.New("a server needs a policy and a log")
+	if c.Policy == nil || c.Log == nil || c.Noon == nil {
+		return nil, errors.New("a server needs a policy, a log and a broker of Noon sessions")
 	}
-	s := &Server{policy: c.Policy, log: c.Log, identify: c.Identify, now: c.Now, version: c.Version,
+	s := &Server{policy: c.Policy, noon: c.Noon, log: c.Log, identify: c.Identify, now: c.Now, version: c.Version,
 		development: c.Development, limits: c.Limits, health: health.NewServer()}
 	if s.identify == nil {
 		s.identify = PeerCaller
@@ -129,7 +133,7 @@ var services = []grpc.ServiceDesc{
 // requestMessages are compiled once, so that the first request is as fast as the next.
 func requestMessages() []proto.Message {
 	return []proto.Message{
-		&signerdv1.SignNoahRequestRequest{}, &signerdv1.ComputeNobaSignatureRequest{},
+		&signerdv1.SignNoahRequestRequest{}, &signerdv1.ComputeNobaSignatureRequest{}, &signerdv1.GetNoonSessionRequest{},
 		&adminv1.CreateKeyRequest{}, &adminv1.ImportKeyRequest{}, &adminv1.GetKeyRequest{}, &adminv1.ListKeysRequest{},
 		&adminv1.UpdateKeyRequest{}, &adminv1.EnableKeyRequest{}, &adminv1.DisableKeyRequest{},
 		&adminv1.CreateKeyVersionRequest{}, &adminv1.ImportKeyVersionRequest{}, &adminv1.ActivateKeyVersionRequest{},

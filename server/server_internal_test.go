@@ -12,16 +12,19 @@ import (
 
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 	"github.com/signerd/signerd/policy"
+	"github.com/signerd/signerd/upstream/noon"
 )
 
-func TestAServerNeedsAPolicyAndALog(t *testing.T) {
+func TestAServerNeedsAPolicyALogAndABroker(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
-	for name, c := range map[string]Config{"nothing": {}, "no policy": {Log: log}, "no log": {Policy: &policy.Policy{}}} {
+	broker := noon.NewBroker(noon.BrokerConfig{})
+	t.Cleanup(broker.Close)
+	for name, c := range map[string]Config{"nothing": {}, "no policy": {Log: log, Noon: broker}, "no log": {Policy: &policy.Policy{}, Noon: broker}, "no broker": {Policy: &policy.Policy{}, Log: log}} {
 		if s, err := New(c); err == nil || s != nil {
 			t.Errorf("%s: got %v, %v", name, s, err)
 		}
 	}
-	if _, err := New(Config{Policy: &policy.Policy{}, Log: log}); err != nil {
+	if _, err := New(Config{Policy: &policy.Policy{}, Log: log, Noon: broker}); err != nil {
 		t.Error(err)
 	}
 }

@@ -18,7 +18,7 @@ func TestEveryChangeCanBeBoundToTheStateItWasDecidedOn(t *testing.T) {
 		field := rpc.Input().Fields().ByName("generation")
 		if field == nil {
 			switch rpc.Name() {
-			case "SignNoahRequest", "ComputeNobaSignature", "CreateKey", "ImportKey", "GetKey", "ListKeys", "GetPublicKey", "GetStatus":
+			case "SignNoahRequest", "ComputeNobaSignature", "GetNoonSession", "CreateKey", "ImportKey", "GetKey", "ListKeys", "GetPublicKey", "GetStatus":
 			default:
 				t.Errorf("%s changes a key, but takes no generation", rpc.Name())
 			}

@@ -26,9 +26,12 @@ func (e Environment) Valid() bool { return e == Sandbox || e == Prod }
 
 // The parts that material consists of; a scheme takes some of them.
 const (
-	PartAPIKey     = "api_key"
-	PartPrivateKey = "private_key"
-	PartSecret     = "secret"
+	PartAPIKey      = "api_key"
+	PartPrivateKey  = "private_key"
+	PartSecret      = "secret"
+	PartCredentials = "credentials"
+	PartUserAgent   = "user_agent"
+	PartBaseURL     = "base_url"
 )
 
 // Material is what a partner handed out, or what was generated, by part.

@@ -11,6 +11,7 @@ import (
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/keystore/bolt"
 	"github.com/signerd/signerd/server"
+	"github.com/signerd/signerd/upstream/noon"
 )
 
 // errCheck says that the findings were printed.
@@ -64,7 +65,7 @@ func (r *report) warn(text string) { _, _ = fmt.Fprintf(r.out, "warning  %s\n", 
 
 // contents opens the store and checks every record.
 func contents(ctx context.Context, c *config.Config) error {
-	kc, err := files(c)
+	kc, err := files(c, noon.Destinations{})
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/server"
+	"github.com/signerd/signerd/upstream/noon"
 )
 
 // devShutdown is how long `signerd dev` drains.
@@ -46,6 +47,7 @@ func serveDev(ctx context.Context, dir string, stdout, stderr io.Writer) error {
 	d := daemon{
 		config: c, log: log,
 		serving:   server.Config{Policy: p, Log: log, Version: version.Version, Development: true},
+		noon:      noon.BrokerConfig{Destinations: noon.Destinations{LoopbackHTTP: true}},
 		oneSocket: true,
 		ready:     func() { greet(stdout, dir, socket.Path) },
 	}

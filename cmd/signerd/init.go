@@ -14,6 +14,7 @@ import (
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/keystore/bolt"
 	"github.com/signerd/signerd/server"
+	"github.com/signerd/signerd/upstream/noon"
 )
 
 // initialize is `signerd init`.
@@ -67,7 +68,7 @@ func prepare(ctx context.Context, c *config.Config) (madeRootKey bool, err error
 			return !rootKeyExists, fmt.Errorf("making the store: %w", err)
 		}
 	}
-	kc, err := files(c)
+	kc, err := files(c, noon.Destinations{})
 	if err != nil {
 		return !rootKeyExists, err
 	}

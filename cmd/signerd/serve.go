@@ -16,6 +16,7 @@ import (
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/keystore/bolt"
 	"github.com/signerd/signerd/server"
+	"github.com/signerd/signerd/upstream/noon"
 )
 
 // serve is `signerd --config FILE`.
@@ -29,8 +30,12 @@ func serve(ctx context.Context, configFile string, stderr io.Writer) error {
 		return err
 	}
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
+	gateway, err := noonConfig(c, log)
+	if err != nil {
+		return err
+	}
 	d := daemon{
-		config: c, log: log,
+		config: c, log: log, noon: gateway,
 		serving: server.Config{Policy: c.Policy(), Log: log, Version: version.Version, Limits: server.Limits{
 			MaxMessageBytes: c.Limits.MaxMessageBytes, MaxConcurrentStreams: c.Limits.MaxConcurrentStreams,
 		}},
@@ -44,6 +49,7 @@ type daemon struct {
 	config  *config.Config
 	log     *slog.Logger
 	serving server.Config
+	noon    noon.BrokerConfig
 	// ready is called once requests are served.
 	ready func()
 	// oneSocket serves operators and applications on the admin socket: `signerd dev`.
@@ -51,7 +57,7 @@ type daemon struct {
 }
 
 // files opens what the configuration names. The store's file is locked from then on.
-func files(c *config.Config) (keystore.Config, error) {
+func files(c *config.Config, gateways noon.Destinations) (keystore.Config, error) {
 	root, err := rootkey.OpenFile(c.RootKey.File)
 	if err != nil {
 		return keystore.Config{}, err
@@ -60,7 +66,7 @@ func files(c *config.Config) (keystore.Config, error) {
 	if err != nil {
 		return keystore.Config{}, err
 	}
-	return keystore.Config{Store: store, Anchor: anchor(c.Anchor), RootKey: root, Schemes: server.Schemes()}, nil
+	return keystore.Config{Store: store, Anchor: anchor(c.Anchor), RootKey: root, Schemes: server.Schemes(gateways)}, nil
 }
 
 // anchor is a file of a few dozen bytes.
@@ -68,17 +74,23 @@ func anchor(path string) keystore.Anchor { return durable.File{Path: path, Max: 
 
 // run serves until ctx ends, and then drains.
 func (d daemon) run(ctx context.Context) (err error) {
-	kc, err := files(d.config)
+	kc, err := files(d.config, d.noon.Destinations)
 	if err != nil {
 		return explain(notYet(err))
 	}
 	defer func() { err = errors.Join(err, kc.Store.Close()) }()
+	broker := noon.NewBroker(d.noon)
+	defer broker.Close()
+	d.serving.Noon = broker
 	s, err := server.New(d.serving)
 	if err != nil {
 		return err
 	}
 	failed := make(chan error, 2)
-	if err := d.listen(s, failed); err != nil {
+	closeAll, err := d.listen(s, failed)
+	// Whatever becomes of the server, no socket stays behind.
+	defer closeAll()
+	if err != nil {
 		return errors.Join(err, d.shutdown(s))
 	}
 	// Health says NOT_SERVING from here until every key is loaded.
@@ -110,24 +122,31 @@ func (d daemon) run(ctx context.Context) (err error) {
 	return errors.Join(err, d.shutdown(s))
 }
 
-// listen starts both listeners.
-func (d daemon) listen(s *server.Server, failed chan<- error) error {
+// listen starts both listeners. closeAll closes those that were started.
+func (d daemon) listen(s *server.Server, failed chan<- error) (closeAll func(), err error) {
+	var listeners []net.Listener
+	closeAll = func() {
+		for _, l := range listeners {
+			_ = l.Close() // the server has closed it, as a rule
+		}
+	}
 	start := func(socket config.Socket, serve func(net.Listener) error) error {
 		l, err := listen(socket.Path, socket.Mode.FS())
 		if err != nil {
 			return err
 		}
+		listeners = append(listeners, l)
 		d.log.Info("listening", "socket", socket.Path)
 		go func() { failed <- serve(l) }()
 		return nil
 	}
 	if err := start(d.config.AdminSocket, s.ServeOperators); err != nil {
-		return err
+		return closeAll, err
 	}
 	if d.oneSocket {
-		return nil
+		return closeAll, nil
 	}
-	return start(d.config.Socket, s.ServeApplications)
+	return closeAll, start(d.config.Socket, s.ServeApplications)
 }
 
 func (d daemon) shutdown(s *server.Server) error {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/signerd/signerd/internal/durable"
 	"github.com/signerd/signerd/policy"
+	"github.com/signerd/signerd/upstream/noon"
 )
 
 // maxFileBytes bounds a configuration file.
@@ -40,6 +41,8 @@ type Config struct {
 	AdminSocket Socket `yaml:"admin_socket"`
 	// Grants say who may do what. Default: nobody may do anything.
 	Grants []Grant `yaml:"grants"`
+	// Noon says how signerd talks to the Noon partner gateway.
+	Noon Noon `yaml:"noon"`
 	// Limits bound requests.
 	Limits Limits `yaml:"limits"`
 	// ShutdownTimeout is how long requests under way may take after SIGTERM; a duration such as 30s, from 1s to 10m.
@@ -75,6 +78,21 @@ type Grant struct {
 	Keys []string `yaml:"keys"`
 	// Operations are names of RPCs such as SignNoahRequest, or * for all. At least one.
 	Operations []string `yaml:"operations"`
+}
+
+// Noon says how signerd talks to the Noon partner gateway.
+type Noon struct {
+	// BaseURLs are gateways that keys may name beside the partner's own: https://host[:port], or http:// with a literal
+	// loopback address. Default: none.
+	BaseURLs []string `yaml:"base_urls"`
+	// SessionLife caps how long a session is used: 1m to 720h. Default: 22h.
+	SessionLife Duration `yaml:"session_life"`
+	// Timeout bounds one exchange with the gateway: 1s to 2m. Default: 15s.
+	Timeout Duration `yaml:"timeout"`
+	// ProxyFromEnvironment lets logins go through the proxy that HTTPS_PROXY names. Default: false.
+	ProxyFromEnvironment bool `yaml:"proxy_from_environment"`
+	// CAFile holds the authorities, PEM, that gateways' certificates come from. Default: the system's.
+	CAFile string `yaml:"ca_file"`
 }
 
 // Limits bound requests before they are read.
@@ -176,7 +194,7 @@ func refuseNulls(n *yaml.Node) error {
 
 // resolve makes paths absolute, in their one spelling.
 func (c *Config) resolve(dir string) {
-	for _, p := range []*string{&c.Store, &c.Anchor, &c.RootKey.File, &c.Socket.Path, &c.AdminSocket.Path} {
+	for _, p := range []*string{&c.Store, &c.Anchor, &c.RootKey.File, &c.Socket.Path, &c.AdminSocket.Path, &c.Noon.CAFile} {
 		switch {
 		case *p == "":
 		case filepath.IsAbs(*p):
@@ -222,10 +240,19 @@ func (c *Config) check(tree *yaml.Node) error {
 		return fault([]any{"limits", "max_message_bytes"}, "it is outside 4096 to 67108864")
 	case c.Limits.MaxConcurrentStreams < 1 || c.Limits.MaxConcurrentStreams > 1<<16:
 		return fault([]any{"limits", "max_concurrent_streams"}, "it is outside 1 to 65536")
+	case c.Noon.SessionLife < Duration(time.Minute) || c.Noon.SessionLife > Duration(720*time.Hour):
+		return fault([]any{"noon", "session_life"}, "it is outside 1m to 720h")
+	case c.Noon.Timeout < Duration(time.Second) || c.Noon.Timeout > Duration(2*time.Minute):
+		return fault([]any{"noon", "timeout"}, "it is outside 1s to 2m")
 	case c.ShutdownTimeout < Duration(time.Second) || c.ShutdownTimeout > Duration(10*time.Minute):
 		return fault([]any{"shutdown_timeout"}, "it is outside 1s to 10m")
 	case !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel):
 		return fault([]any{"log_level"}, "wanted debug, info, warn or error")
+	}
+	for i, base := range c.Noon.BaseURLs {
+		if err := noon.CheckBaseURL(base); err != nil {
+			return fault([]any{"noon", "base_urls", i}, "%w", err)
+		}
 	}
 	return nil
 }
@@ -236,6 +263,7 @@ func defaults() Config {
 		Socket:          Socket{Mode: 0o660},
 		AdminSocket:     Socket{Mode: 0o600},
 		Limits:          Limits{MaxMessageBytes: 4 << 20, MaxConcurrentStreams: 256},
+		Noon:            Noon{SessionLife: Duration(noon.DefaultLife), Timeout: Duration(noon.DefaultTimeout)},
 		ShutdownTimeout: Duration(30 * time.Second),
 		LogLevel:        "info",
 	}

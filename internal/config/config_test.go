@@ -67,6 +67,10 @@ func TestEveryFaultIsNamedWithFileAndLine(t *testing.T) {
 		{"a forgotten value", valid + "grants:\n", ":6: a value is missing here"},
 		{"a forgotten item", valid + "grants:\n  -\n  - callers: [alice]\n", ":7: a value is missing here"},
 		{"a null among callers", valid + "grants:\n  - callers: [unix:uid=1, ~]\n    keys: [a]\n    operations: [GetKey]\n", ":7: a value is missing here"},
+		{"a gateway that is no URL", valid + "noon:\n  base_urls: [https://a.example, ftp://b]\n", ":7: noon.base_urls[1]: wanted https://host"},
+		{"plain http to another machine", valid + "noon: {base_urls: ['http://a.example']}\n", ":6: noon.base_urls[0]: plain http is for literal loopback"},
+		{"a session without life", valid + "noon: {session_life: 1s}\n", ":6: noon.session_life: it is outside"},
+		{"a timeout without end", valid + "noon: {timeout: 1h}\n", ":6: noon.timeout: it is outside"},
 		{"broken YAML", valid + "grants: [\n", ": "},
 		{"two documents", valid + "---\nstore: x\n", "more than one YAML document"},
 	} {

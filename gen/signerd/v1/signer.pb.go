@@ -390,6 +390,262 @@ func (x *ComputeNobaSignatureResponse) GetWarnings() []string {
 	return nil
 }
 
+// GetNoonSessionRequest asks for a session.
+type GetNoonSessionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the key; its active version logs in.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The session_id of a session that the gateway answered with 401. signerd logs in again only if that session is still
+	// the current one and the gateway's whoami no longer accepts it. Empty: the current session, while it is good.
+	RejectedSessionId string `protobuf:"bytes,2,opt,name=rejected_session_id,json=rejectedSessionId,proto3" json:"rejected_session_id,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *GetNoonSessionRequest) Reset() {
+	*x = GetNoonSessionRequest{}
+	mi := &file_signerd_v1_signer_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetNoonSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetNoonSessionRequest) ProtoMessage() {}
+
+func (x *GetNoonSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_v1_signer_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetNoonSessionRequest.ProtoReflect.Descriptor instead.
+func (*GetNoonSessionRequest) Descriptor() ([]byte, []int) {
+	return file_signerd_v1_signer_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GetNoonSessionRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *GetNoonSessionRequest) GetRejectedSessionId() string {
+	if x != nil {
+		return x.RejectedSessionId
+	}
+	return ""
+}
+
+// GetNoonSessionResponse holds the headers to send.
+type GetNoonSessionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Cookie and User-Agent.
+	Headers map[string]string `protobuf:"bytes,1,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The cookies one by one, with their attributes.
+	Cookies []*NoonCookie `protobuf:"bytes,2,rep,name=cookies,proto3" json:"cookies,omitempty"`
+	// The gateway that the session belongs to; the cookies may go nowhere else.
+	BaseUrl string `protobuf:"bytes,3,opt,name=base_url,json=baseUrl,proto3" json:"base_url,omitempty"`
+	// Names the session; random.
+	SessionId string `protobuf:"bytes,4,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// When the session ends. The gateway may end it earlier: see rejected_session_id.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// The version of the key that logged in.
+	KeyVersion uint32 `protobuf:"varint,6,opt,name=key_version,json=keyVersion,proto3" json:"key_version,omitempty"`
+	// Names the record of this call: a UUID, version 7.
+	RecordId      string `protobuf:"bytes,7,opt,name=record_id,json=recordId,proto3" json:"record_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetNoonSessionResponse) Reset() {
+	*x = GetNoonSessionResponse{}
+	mi := &file_signerd_v1_signer_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetNoonSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetNoonSessionResponse) ProtoMessage() {}
+
+func (x *GetNoonSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_v1_signer_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetNoonSessionResponse.ProtoReflect.Descriptor instead.
+func (*GetNoonSessionResponse) Descriptor() ([]byte, []int) {
+	return file_signerd_v1_signer_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *GetNoonSessionResponse) GetHeaders() map[string]string {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *GetNoonSessionResponse) GetCookies() []*NoonCookie {
+	if x != nil {
+		return x.Cookies
+	}
+	return nil
+}
+
+func (x *GetNoonSessionResponse) GetBaseUrl() string {
+	if x != nil {
+		return x.BaseUrl
+	}
+	return ""
+}
+
+func (x *GetNoonSessionResponse) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *GetNoonSessionResponse) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *GetNoonSessionResponse) GetKeyVersion() uint32 {
+	if x != nil {
+		return x.KeyVersion
+	}
+	return 0
+}
+
+func (x *GetNoonSessionResponse) GetRecordId() string {
+	if x != nil {
+		return x.RecordId
+	}
+	return ""
+}
+
+// NoonCookie is one cookie of a session.
+type NoonCookie struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Its value.
+	Value string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	// The domain that the gateway gave it; empty for the gateway's host alone.
+	Domain string `protobuf:"bytes,3,opt,name=domain,proto3" json:"domain,omitempty"`
+	// The path that the gateway gave it.
+	Path string `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`
+	// When it ends; not set for one that lives as long as the session.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Whether it may go over TLS only.
+	Secure bool `protobuf:"varint,6,opt,name=secure,proto3" json:"secure,omitempty"`
+	// Whether it is kept from scripts.
+	HttpOnly      bool `protobuf:"varint,7,opt,name=http_only,json=httpOnly,proto3" json:"http_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NoonCookie) Reset() {
+	*x = NoonCookie{}
+	mi := &file_signerd_v1_signer_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NoonCookie) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NoonCookie) ProtoMessage() {}
+
+func (x *NoonCookie) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_v1_signer_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NoonCookie.ProtoReflect.Descriptor instead.
+func (*NoonCookie) Descriptor() ([]byte, []int) {
+	return file_signerd_v1_signer_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *NoonCookie) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NoonCookie) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *NoonCookie) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *NoonCookie) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *NoonCookie) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *NoonCookie) GetSecure() bool {
+	if x != nil {
+		return x.Secure
+	}
+	return false
+}
+
+func (x *NoonCookie) GetHttpOnly() bool {
+	if x != nil {
+		return x.HttpOnly
+	}
+	return false
+}
+
 var File_signerd_v1_signer_proto protoreflect.FileDescriptor
 
 const file_signerd_v1_signer_proto_rawDesc = "" +
@@ -431,10 +687,38 @@ const file_signerd_v1_signer_proto_rawDesc = "" +
 	"\bwarnings\x18\x04 \x03(\tR\bwarnings\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\xd6\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8f\x01\n" +
+	"\x15GetNoonSessionRequest\x12=\n" +
+	"\x03key\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x03key\x127\n" +
+	"\x13rejected_session_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02(@R\x11rejectedSessionId\"\x86\x03\n" +
+	"\x16GetNoonSessionResponse\x12I\n" +
+	"\aheaders\x18\x01 \x03(\v2/.signerd.v1.GetNoonSessionResponse.HeadersEntryR\aheaders\x120\n" +
+	"\acookies\x18\x02 \x03(\v2\x16.signerd.v1.NoonCookieR\acookies\x12\x19\n" +
+	"\bbase_url\x18\x03 \x01(\tR\abaseUrl\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x04 \x01(\tR\tsessionId\x12;\n" +
+	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x1f\n" +
+	"\vkey_version\x18\x06 \x01(\rR\n" +
+	"keyVersion\x12\x1b\n" +
+	"\trecord_id\x18\a \x01(\tR\brecordId\x1a:\n" +
+	"\fHeadersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd4\x01\n" +
+	"\n" +
+	"NoonCookie\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\x12\x16\n" +
+	"\x06domain\x18\x03 \x01(\tR\x06domain\x12\x12\n" +
+	"\x04path\x18\x04 \x01(\tR\x04path\x12;\n" +
+	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x16\n" +
+	"\x06secure\x18\x06 \x01(\bR\x06secure\x12\x1b\n" +
+	"\thttp_only\x18\a \x01(\bR\bhttpOnly2\xaf\x02\n" +
 	"\rSignerService\x12Z\n" +
 	"\x0fSignNoahRequest\x12\".signerd.v1.SignNoahRequestRequest\x1a#.signerd.v1.SignNoahRequestResponse\x12i\n" +
-	"\x14ComputeNobaSignature\x12'.signerd.v1.ComputeNobaSignatureRequest\x1a(.signerd.v1.ComputeNobaSignatureResponseB5Z3github.com/signerd/signerd/gen/signerd/v1;signerdv1b\x06proto3"
+	"\x14ComputeNobaSignature\x12'.signerd.v1.ComputeNobaSignatureRequest\x1a(.signerd.v1.ComputeNobaSignatureResponse\x12W\n" +
+	"\x0eGetNoonSession\x12!.signerd.v1.GetNoonSessionRequest\x1a\".signerd.v1.GetNoonSessionResponseB5Z3github.com/signerd/signerd/gen/signerd/v1;signerdv1b\x06proto3"
 
 var (
 	file_signerd_v1_signer_proto_rawDescOnce sync.Once
@@ -448,33 +732,43 @@ func file_signerd_v1_signer_proto_rawDescGZIP() []byte {
 	return file_signerd_v1_signer_proto_rawDescData
 }
 
-var file_signerd_v1_signer_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_signerd_v1_signer_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_signerd_v1_signer_proto_goTypes = []any{
 	(*SignNoahRequestRequest)(nil),       // 0: signerd.v1.SignNoahRequestRequest
 	(*SignNoahRequestResponse)(nil),      // 1: signerd.v1.SignNoahRequestResponse
 	(*ComputeNobaSignatureRequest)(nil),  // 2: signerd.v1.ComputeNobaSignatureRequest
 	(*ComputeNobaSignatureResponse)(nil), // 3: signerd.v1.ComputeNobaSignatureResponse
-	nil,                                  // 4: signerd.v1.SignNoahRequestResponse.HeadersEntry
-	nil,                                  // 5: signerd.v1.ComputeNobaSignatureResponse.HeadersEntry
-	(*structpb.Struct)(nil),              // 6: google.protobuf.Struct
-	(*durationpb.Duration)(nil),          // 7: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),        // 8: google.protobuf.Timestamp
+	(*GetNoonSessionRequest)(nil),        // 4: signerd.v1.GetNoonSessionRequest
+	(*GetNoonSessionResponse)(nil),       // 5: signerd.v1.GetNoonSessionResponse
+	(*NoonCookie)(nil),                   // 6: signerd.v1.NoonCookie
+	nil,                                  // 7: signerd.v1.SignNoahRequestResponse.HeadersEntry
+	nil,                                  // 8: signerd.v1.ComputeNobaSignatureResponse.HeadersEntry
+	nil,                                  // 9: signerd.v1.GetNoonSessionResponse.HeadersEntry
+	(*structpb.Struct)(nil),              // 10: google.protobuf.Struct
+	(*durationpb.Duration)(nil),          // 11: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),        // 12: google.protobuf.Timestamp
 }
 var file_signerd_v1_signer_proto_depIdxs = []int32{
-	6, // 0: signerd.v1.SignNoahRequestRequest.query_params:type_name -> google.protobuf.Struct
-	7, // 1: signerd.v1.SignNoahRequestRequest.ttl:type_name -> google.protobuf.Duration
-	4, // 2: signerd.v1.SignNoahRequestResponse.headers:type_name -> signerd.v1.SignNoahRequestResponse.HeadersEntry
-	8, // 3: signerd.v1.SignNoahRequestResponse.expire_time:type_name -> google.protobuf.Timestamp
-	5, // 4: signerd.v1.ComputeNobaSignatureResponse.headers:type_name -> signerd.v1.ComputeNobaSignatureResponse.HeadersEntry
-	0, // 5: signerd.v1.SignerService.SignNoahRequest:input_type -> signerd.v1.SignNoahRequestRequest
-	2, // 6: signerd.v1.SignerService.ComputeNobaSignature:input_type -> signerd.v1.ComputeNobaSignatureRequest
-	1, // 7: signerd.v1.SignerService.SignNoahRequest:output_type -> signerd.v1.SignNoahRequestResponse
-	3, // 8: signerd.v1.SignerService.ComputeNobaSignature:output_type -> signerd.v1.ComputeNobaSignatureResponse
-	7, // [7:9] is the sub-list for method output_type
-	5, // [5:7] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	10, // 0: signerd.v1.SignNoahRequestRequest.query_params:type_name -> google.protobuf.Struct
+	11, // 1: signerd.v1.SignNoahRequestRequest.ttl:type_name -> google.protobuf.Duration
+	7,  // 2: signerd.v1.SignNoahRequestResponse.headers:type_name -> signerd.v1.SignNoahRequestResponse.HeadersEntry
+	12, // 3: signerd.v1.SignNoahRequestResponse.expire_time:type_name -> google.protobuf.Timestamp
+	8,  // 4: signerd.v1.ComputeNobaSignatureResponse.headers:type_name -> signerd.v1.ComputeNobaSignatureResponse.HeadersEntry
+	9,  // 5: signerd.v1.GetNoonSessionResponse.headers:type_name -> signerd.v1.GetNoonSessionResponse.HeadersEntry
+	6,  // 6: signerd.v1.GetNoonSessionResponse.cookies:type_name -> signerd.v1.NoonCookie
+	12, // 7: signerd.v1.GetNoonSessionResponse.expire_time:type_name -> google.protobuf.Timestamp
+	12, // 8: signerd.v1.NoonCookie.expire_time:type_name -> google.protobuf.Timestamp
+	0,  // 9: signerd.v1.SignerService.SignNoahRequest:input_type -> signerd.v1.SignNoahRequestRequest
+	2,  // 10: signerd.v1.SignerService.ComputeNobaSignature:input_type -> signerd.v1.ComputeNobaSignatureRequest
+	4,  // 11: signerd.v1.SignerService.GetNoonSession:input_type -> signerd.v1.GetNoonSessionRequest
+	1,  // 12: signerd.v1.SignerService.SignNoahRequest:output_type -> signerd.v1.SignNoahRequestResponse
+	3,  // 13: signerd.v1.SignerService.ComputeNobaSignature:output_type -> signerd.v1.ComputeNobaSignatureResponse
+	5,  // 14: signerd.v1.SignerService.GetNoonSession:output_type -> signerd.v1.GetNoonSessionResponse
+	12, // [12:15] is the sub-list for method output_type
+	9,  // [9:12] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_signerd_v1_signer_proto_init() }
@@ -493,7 +787,7 @@ func file_signerd_v1_signer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signerd_v1_signer_proto_rawDesc), len(file_signerd_v1_signer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	SignerService_SignNoahRequest_FullMethodName      = "/signerd.v1.SignerService/SignNoahRequest"
 	SignerService_ComputeNobaSignature_FullMethodName = "/signerd.v1.SignerService/ComputeNobaSignature"
+	SignerService_GetNoonSession_FullMethodName       = "/signerd.v1.SignerService/GetNoonSession"
 )
 
 // SignerServiceClient is the client API for SignerService service.
@@ -38,6 +39,9 @@ type SignerServiceClient interface {
 	SignNoahRequest(ctx context.Context, in *SignNoahRequestRequest, opts ...grpc.CallOption) (*SignNoahRequestResponse, error)
 	// ComputeNobaSignature makes the three headers of a Noba API request: API key, HMAC and timestamp.
 	ComputeNobaSignature(ctx context.Context, in *ComputeNobaSignatureRequest, opts ...grpc.CallOption) (*ComputeNobaSignatureResponse, error)
+	// GetNoonSession gives the session of a Noon service account: the headers that every request to the gateway needs.
+	// Any number of callers share one login.
+	GetNoonSession(ctx context.Context, in *GetNoonSessionRequest, opts ...grpc.CallOption) (*GetNoonSessionResponse, error)
 }
 
 type signerServiceClient struct {
@@ -68,6 +72,16 @@ func (c *signerServiceClient) ComputeNobaSignature(ctx context.Context, in *Comp
 	return out, nil
 }
 
+func (c *signerServiceClient) GetNoonSession(ctx context.Context, in *GetNoonSessionRequest, opts ...grpc.CallOption) (*GetNoonSessionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetNoonSessionResponse)
+	err := c.cc.Invoke(ctx, SignerService_GetNoonSession_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SignerServiceServer is the server API for SignerService service.
 // All implementations must embed UnimplementedSignerServiceServer
 // for forward compatibility.
@@ -81,6 +95,9 @@ type SignerServiceServer interface {
 	SignNoahRequest(context.Context, *SignNoahRequestRequest) (*SignNoahRequestResponse, error)
 	// ComputeNobaSignature makes the three headers of a Noba API request: API key, HMAC and timestamp.
 	ComputeNobaSignature(context.Context, *ComputeNobaSignatureRequest) (*ComputeNobaSignatureResponse, error)
+	// GetNoonSession gives the session of a Noon service account: the headers that every request to the gateway needs.
+	// Any number of callers share one login.
+	GetNoonSession(context.Context, *GetNoonSessionRequest) (*GetNoonSessionResponse, error)
 	mustEmbedUnimplementedSignerServiceServer()
 }
 
@@ -96,6 +113,9 @@ func (UnimplementedSignerServiceServer) SignNoahRequest(context.Context, *SignNo
 }
 func (UnimplementedSignerServiceServer) ComputeNobaSignature(context.Context, *ComputeNobaSignatureRequest) (*ComputeNobaSignatureResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ComputeNobaSignature not implemented")
+}
+func (UnimplementedSignerServiceServer) GetNoonSession(context.Context, *GetNoonSessionRequest) (*GetNoonSessionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetNoonSession not implemented")
 }
 func (UnimplementedSignerServiceServer) mustEmbedUnimplementedSignerServiceServer() {}
 func (UnimplementedSignerServiceServer) testEmbeddedByValue()                       {}
@@ -154,6 +174,24 @@ func _SignerService_ComputeNobaSignature_Handler(srv interface{}, ctx context.Co
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SignerService_GetNoonSession_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetNoonSessionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SignerServiceServer).GetNoonSession(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SignerService_GetNoonSession_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SignerServiceServer).GetNoonSession(ctx, req.(*GetNoonSessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SignerService_ServiceDesc is the grpc.ServiceDesc for SignerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -168,6 +206,10 @@ var SignerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ComputeNobaSignature",
 			Handler:    _SignerService_ComputeNobaSignature_Handler,
+		},
+		{
+			MethodName: "GetNoonSession",
+			Handler:    _SignerService_GetNoonSession_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/signerd/signerd/internal/config"
+	"github.com/signerd/signerd/internal/durable"
+	"github.com/signerd/signerd/upstream/noon"
+)
+
+// maxCAFileBytes bounds a file of authorities.
+const maxCAFileBytes = 4 << 20
+
+// noonConfig says how the broker of Noon sessions works, and logs each login before it is sent and after.
+func noonConfig(c *config.Config, log *slog.Logger) (noon.BrokerConfig, error) {
+	out := noon.BrokerConfig{
+		Destinations: noon.Destinations{BaseURLs: c.Noon.BaseURLs},
+		Life:         time.Duration(c.Noon.SessionLife), Timeout: time.Duration(c.Noon.Timeout),
+		ProxyFromEnvironment: c.Noon.ProxyFromEnvironment,
+		LoginStarting: func(a noon.Account) {
+			log.Info("noon login", "key", a.Key, "key_version", a.Version, "outcome", "starting")
+		},
+		LoginEnded: func(a noon.Account, outcome noon.Outcome, err error) {
+			attrs := []any{"key", a.Key, "key_version", a.Version, "outcome", string(outcome)}
+			if err != nil {
+				attrs = append(attrs, "cause", err.Error())
+			}
+			log.Info("noon login", attrs...)
+		},
+	}
+	if c.Noon.CAFile == "" {
+		return out, nil
+	}
+	text, err := durable.ReadLimited(c.Noon.CAFile, maxCAFileBytes)
+	if err != nil {
+		return noon.BrokerConfig{}, fmt.Errorf("noon.ca_file: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return noon.BrokerConfig{}, fmt.Errorf("noon.ca_file %s: it holds no certificate", c.Noon.CAFile)
+	}
+	out.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return out, nil
+}

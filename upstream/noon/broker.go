@@ -1,0 +1,260 @@
+package noon
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Defaults of BrokerConfig.
+const (
+	// DefaultLife caps sessions: older pages of the partner say 22 hours.
+	DefaultLife = 22 * time.Hour
+	// DefaultTimeout bounds one exchange with the gateway.
+	DefaultTimeout = 15 * time.Second
+)
+
+// Outcome is how a login ended.
+type Outcome string
+
+// The outcomes of a login.
+const (
+	LoggedIn    Outcome = "ok"
+	Rejected    Outcome = "rejected"
+	Unavailable Outcome = "unavailable"
+)
+
+// BrokerConfig is what a broker needs; zero fields mean the defaults.
+type BrokerConfig struct {
+	// Destinations say where logins may go.
+	Destinations Destinations
+	// Life caps how long a session is used. Default: DefaultLife.
+	Life time.Duration
+	// Timeout bounds one exchange with the gateway. Default: DefaultTimeout.
+	Timeout time.Duration
+	// ProxyFromEnvironment lets logins go through the proxy that the environment names. Default: no proxy.
+	ProxyFromEnvironment bool
+	// TLS holds the roots that the gateway's certificate is verified with. Default: the system's.
+	TLS *tls.Config
+	// Transport replaces the whole transport, for tests; ProxyFromEnvironment and TLS then mean nothing.
+	Transport http.RoundTripper
+	// LoginStarting is told of every login before it is sent, LoginEnded after. They must not block. Optional.
+	LoginStarting func(Account)
+	LoginEnded    func(Account, Outcome, error)
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+}
+
+// Account is one version of one key at one generation of it. A change of any of them ends the account's session.
+type Account struct {
+	Key        string
+	Version    uint32
+	Generation uint64
+}
+
+// Broker keeps the session of every account in memory, and logs in as seldom as it can: once for any number of
+// concurrent callers, ahead of the session's end, and never beyond the limits above. It is safe for concurrent use;
+// handing out a cached session takes no lock.
+type Broker struct {
+	gateway gateway
+	config  BrokerConfig
+	// root ends logins under way at Close; callers that give up do not.
+	root   context.Context
+	cancel context.CancelFunc
+	logins sync.WaitGroup
+
+	entries sync.Map // key name → *entry
+}
+
+// NewBroker makes a broker. Close it.
+func NewBroker(c BrokerConfig) *Broker {
+	if c.Life == 0 {
+		c.Life = DefaultLife
+	}
+	if c.Timeout == 0 {
+		c.Timeout = DefaultTimeout
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.LoginStarting == nil {
+		c.LoginStarting = func(Account) {}
+	}
+	if c.LoginEnded == nil {
+		c.LoginEnded = func(Account, Outcome, error) {}
+	}
+	if c.Transport == nil {
+		c.Transport = newTransport(c.ProxyFromEnvironment, c.TLS)
+	}
+	b := &Broker{config: c, gateway: gateway{newClient(c.Transport), c.Destinations, c.Life, c.Now}}
+	b.root, b.cancel = context.WithCancel(context.Background())
+	return b
+}
+
+// Close ends logins under way and waits for them.
+func (b *Broker) Close() {
+	b.cancel()
+	b.logins.Wait()
+	b.gateway.client.CloseIdleConnections()
+}
+
+// Session gives the account's session. rejected is the id of a session that the gateway refused to the caller, or
+// empty: a new login is made only if that one is still current and whoami no longer accepts it. A caller whose ctx ends
+// leaves; what others wait for goes on. Errors: ErrRejectedCredential, ErrUnavailable, ErrRateLimited, in a RetryError
+// where a later try may do better; or ctx's.
+func (b *Broker) Session(ctx context.Context, account Account, c *Credential, rejected string) (*Session, error) {
+	e := b.entry(account.Key)
+	now := b.config.Now()
+	if h := e.current.Load(); h != nil && h.account == account && h.session.ID != rejected && now.Before(h.session.refresh) {
+		return h.session, nil
+	}
+	session, f, err := b.decide(e, account, c, rejected, now)
+	if f == nil {
+		return session, err
+	}
+	select {
+	case <-f.done:
+		return f.session, f.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (b *Broker) entry(key string) *entry {
+	if e, ok := b.entries.Load(key); ok {
+		return e.(*entry)
+	}
+	e, _ := b.entries.LoadOrStore(key, &entry{bucket: fullBucket(b.config.Now())})
+	return e.(*entry)
+}
+
+// decide answers at once, or gives the flight to wait for.
+func (b *Broker) decide(e *entry, account Account, c *Credential, rejected string, now time.Time) (*Session, *flight, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if account.Generation < e.account.Generation {
+		// The caller read the key before it changed; the session of what it became is not for it.
+		return nil, nil, errChanged
+	}
+	if e.account != account {
+		e.reset(account)
+	}
+	session := e.usable(now)
+	switch {
+	case session != nil && session.ID != rejected:
+		if e.flight == nil && !now.Before(session.refresh) && e.mayLogin(now) == nil {
+			b.start(e, account, func(ctx context.Context) (*Session, error) { return b.login(ctx, e, account, c) })
+		}
+		return session, nil, nil
+	case e.flight != nil:
+		return nil, e.flight, nil
+	case session != nil:
+		if session, err, fresh := e.verdict.about(session, now); fresh {
+			return session, nil, err
+		}
+		return nil, b.start(e, account, func(ctx context.Context) (*Session, error) { return b.verify(ctx, e, account, c, session) }), nil
+	}
+	if err := e.mayLogin(now); err != nil {
+		return nil, nil, err
+	}
+	return nil, b.start(e, account, func(ctx context.Context) (*Session, error) { return b.login(ctx, e, account, c) }), nil
+}
+
+// start runs one exchange for the entry, apart from any caller. The caller holds e.mu.
+func (b *Broker) start(e *entry, account Account, exchange func(context.Context) (*Session, error)) *flight {
+	f := &flight{done: make(chan struct{})}
+	e.flight = f
+	b.logins.Go(func() {
+		f.session, f.err = exchange(b.root)
+		e.mu.Lock()
+		if e.flight == f {
+			e.flight = nil
+		}
+		if e.account != account && f.err == nil {
+			f.session, f.err = nil, errChanged
+		}
+		e.mu.Unlock()
+		close(f.done)
+	})
+	return f
+}
+
+// login makes one login, whose token the entry's limits have been charged for, and keeps what it gave.
+func (b *Broker) login(ctx context.Context, e *entry, account Account, c *Credential) (*Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.config.Timeout)
+	defer cancel()
+	b.config.LoginStarting(account)
+	session, err := b.gateway.login(ctx, c)
+	now := b.config.Now()
+	b.config.LoginEnded(account, outcomeOf(err), err)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.account != account {
+		// A late answer never replaces what the key has become.
+		return nil, errChanged
+	}
+	if err != nil {
+		return nil, e.failed(err, now)
+	}
+	e.succeeded(session)
+	return session, nil
+}
+
+// verify asks whoami about a session that a caller says is refused, and logs in anew if that is so.
+func (b *Broker) verify(ctx context.Context, e *entry, account Account, c *Credential, session *Session) (*Session, error) {
+	whoami, cancel := context.WithTimeout(ctx, b.config.Timeout)
+	defer cancel()
+	accepted, err := b.gateway.accepts(whoami, session)
+	now := b.config.Now()
+	if again, err := e.judged(account, session, accepted, err, now); again != nil || err != nil {
+		return again, err
+	}
+	return b.login(ctx, e, account, c)
+}
+
+func outcomeOf(err error) Outcome {
+	switch {
+	case err == nil:
+		return LoggedIn
+	case errors.Is(err, ErrRejectedCredential):
+		return Rejected
+	}
+	return Unavailable
+}
+
+// Stat is what is known of one account's session.
+type Stat struct {
+	Account Account
+	// Created is when the session was made.
+	Created time.Time
+}
+
+// Stats lists the sessions that are kept.
+func (b *Broker) Stats() []Stat {
+	var out []Stat
+	b.entries.Range(func(_, value any) bool {
+		if h := value.(*entry).current.Load(); h != nil && b.config.Now().Before(h.session.usable) {
+			out = append(out, Stat{h.account, h.session.Created})
+		}
+		return true
+	})
+	return out
+}
+
+// Drop forgets the session of a key, if it has one: it was disabled, or another version became active. Cookies that
+// were handed out stay valid at the partner.
+func (b *Broker) Drop(key string, generation uint64) {
+	value, ok := b.entries.Load(key)
+	if !ok {
+		return
+	}
+	e := value.(*entry)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.account.Generation < generation {
+		e.reset(Account{Key: key, Generation: generation})
+	}
+}

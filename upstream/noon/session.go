@@ -1,0 +1,65 @@
+package noon
+
+import (
+	"crypto/rand"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/signerd/signerd/internal/secret"
+)
+
+// The headers Noon wants on every request.
+const (
+	HeaderCookie    = "Cookie"
+	HeaderUserAgent = "User-Agent"
+)
+
+// Session is what a login gave. It is immutable and safe for concurrent use.
+type Session struct {
+	// ID is random; a caller names it to report that the gateway refuses the session.
+	ID string
+	// Created is when the login was answered, Expires when the earliest cookie or the configured cap ends the session.
+	Created, Expires time.Time
+
+	credential *Credential
+	cookies    []http.Cookie
+	header     secret.Bytes // the Cookie header
+	refresh    time.Time    // from when on a new login is made ahead
+	usable     time.Time    // until when it is handed out
+}
+
+// newSession takes the cookies of an answer that arrived at now. life caps how long it is used.
+func newSession(c *Credential, cookies []http.Cookie, now time.Time, life time.Duration) *Session {
+	s := &Session{ID: rand.Text(), Created: now, Expires: now.Add(life), credential: c, cookies: cookies}
+	pairs := make([]string, 0, len(cookies))
+	for _, cookie := range cookies {
+		pairs = append(pairs, (&http.Cookie{Name: cookie.Name, Value: cookie.Value, Quoted: cookie.Quoted}).String())
+		if !cookie.Expires.IsZero() && cookie.Expires.Before(s.Expires) {
+			s.Expires = cookie.Expires
+		}
+	}
+	s.header = secret.New([]byte(strings.Join(pairs, "; ")))
+	// A request signed now still has to reach the gateway; a refresh ahead has to have its chance before that.
+	left := s.Expires.Sub(now)
+	s.usable = s.Expires.Add(-min(handOutMargin, left/20))
+	s.refresh = s.Expires.Add(-min(refreshMargin, left/5))
+	return s
+}
+
+// How long before its end a session is no longer handed out, and is refreshed; less for short sessions.
+const (
+	handOutMargin = time.Minute
+	refreshMargin = time.Hour
+)
+
+// Headers are what each request with the session must send.
+func (s *Session) Headers() map[string]string {
+	return map[string]string{HeaderCookie: string(s.header.Reveal()), HeaderUserAgent: s.credential.UserAgent()}
+}
+
+// Cookies are the cookies with their attributes; Expires is absolute, and zero where only the cap ends them.
+func (s *Session) Cookies() []http.Cookie { return append([]http.Cookie(nil), s.cookies...) }
+
+// BaseURL is the gateway's.
+func (s *Session) BaseURL() string { return s.credential.BaseURL() }
