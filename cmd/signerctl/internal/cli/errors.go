@@ -78,19 +78,21 @@ const errorDomain = "signerd"
 
 // reasonHints says what to do about each of signerd's reasons. {key}, {record} and {wait} are filled in.
 var reasonHints = map[string]string{
-	"INVALID_REQUEST":   "correct what is named above; the command's --help shows the form",
-	"NO_IDENTITY":       "signerd could not tell who you are: on a Unix socket your user id counts, over TLS the client certificate's one name",
-	"DENIED":            "ask an operator for a grant; they can find this call by record {record}",
-	"KEY_NOT_FOUND":     "`signerctl key list` shows the keys, `signerctl key show {key}` one key's versions",
-	"WRONG_SCHEME":      "`signerctl key show {key}` tells which partner the key is for",
-	"KEY_DISABLED":      "`signerctl key show {key}` tells what is disabled; `signerctl key enable {key} [--version N]` lets it sign again",
-	"NO_ACTIVE_VERSION": "`signerctl key activate {key} --version N` makes a version sign; a PENDING one also needs --api-key FILE",
-	"KEY_EXISTS":        "choose another name, or add a version to the key with `signerctl key rotate {key}`",
-	"CONFLICT":          "the key has changed since you looked: see `signerctl key show {key}` and decide again",
-	"RATE_LIMITED":      "try again {wait}",
-	"STORE_UNAVAILABLE": "signerd cannot use its store at the moment; its log and `signerctl status` tell why",
-	"AUDIT_UNAVAILABLE": "signerd does nothing it cannot put on record; its log tells why it cannot, often a full disk",
-	"INTERNAL":          "the cause is in signerd's log, with record {record}",
+	"INVALID_REQUEST":              "correct what is named above; the command's --help shows the form",
+	"NO_IDENTITY":                  "signerd could not tell who you are: on a Unix socket your user id counts, over TLS the client certificate's one name",
+	"DENIED":                       "ask an operator for a grant; they can find this call by record {record}",
+	"KEY_NOT_FOUND":                "`signerctl key list` shows the keys, `signerctl key show {key}` one key's versions",
+	"WRONG_SCHEME":                 "`signerctl key show {key}` tells which partner the key is for",
+	"KEY_DISABLED":                 "`signerctl key show {key}` tells what is disabled; `signerctl key enable {key} [--version N]` lets it sign again",
+	"NO_ACTIVE_VERSION":            "`signerctl key activate {key} --version N` makes a version sign; a PENDING one also needs --api-key FILE",
+	"KEY_EXISTS":                   "choose another name, or add a version to the key with `signerctl key rotate {key}`",
+	"CONFLICT":                     "the key has changed since you looked: see `signerctl key show {key}` and decide again",
+	"RATE_LIMITED":                 "try again {wait}",
+	"STORE_UNAVAILABLE":            "signerd cannot use its store at the moment; its log and `signerctl status` tell why",
+	"AUDIT_UNAVAILABLE":            "signerd does nothing it cannot put on record; its log tells why it cannot, often a full disk",
+	"UPSTREAM_REJECTED_CREDENTIAL": "it may be tried again {wait}; if the partner has withdrawn it, `signerctl key rotate {key} --credentials FILE` and then `signerctl key activate` bring a new one",
+	"UPSTREAM_UNAVAILABLE":         "the partner is down, slow or out of signerd's reach; try again {wait}",
+	"INTERNAL":                     "the cause is in signerd's log, with record {record}",
 }
 
 // explain says what to print: the message, the wrong fields, and what to do.
@@ -105,7 +107,7 @@ func (e *callError) explain(key string) (message string, violations []*errdetail
 		case *errdetails.BadRequest:
 			violations = d.GetFieldViolations()
 		case *errdetails.RetryInfo:
-			wait = "in " + d.GetRetryDelay().AsDuration().String()
+			wait = formatWait(d.GetRetryDelay().AsDuration())
 		}
 	}
 	if info == nil {
@@ -117,6 +119,21 @@ func (e *callError) explain(key string) (message string, violations []*errdetail
 	}
 	fill := strings.NewReplacer("{key}", key, "{record}", info.GetMetadata()["record_id"], "{wait}", wait)
 	return e.status.Message(), violations, fill.Replace(reasonHints[info.GetReason()])
+}
+
+// formatWait says when to try again, never too early, and no finer than people count.
+func formatWait(d time.Duration) string {
+	step := 100 * time.Millisecond
+	if d > 10*time.Second {
+		step = time.Second
+	}
+	if rest := d % step; rest > 0 {
+		d += step - rest
+	}
+	if d <= 0 {
+		return "now"
+	}
+	return "in " + d.String()
 }
 
 const (
@@ -138,7 +155,7 @@ func (e *callError) explainTransport() (message, hint string) {
 		return e.status.Message(), "signerd takes no larger message; limits.max_message_bytes in its configuration says how large one may be"
 	case codes.Unimplemented:
 		return fmt.Sprintf("what listens at %s does not offer this", where),
-			"signerd serves key and status on its admin socket, and may serve sign elsewhere: give --address the other one"
+			"signerd serves key and status on its admin socket, and may serve sign and session elsewhere: give --address the other one"
 	}
 	return e.status.Message(), ""
 }

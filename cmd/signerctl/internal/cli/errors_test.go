@@ -22,19 +22,21 @@ func TestRefusalsComeWithAHint(t *testing.T) {
 		code codes.Code
 		hint string
 	}{
-		"INVALID_REQUEST":   {codes.InvalidArgument, "correct what is named above; the command's --help shows the form"},
-		"NO_IDENTITY":       {codes.Unauthenticated, "signerd could not tell who you are: on a Unix socket your user id counts, over TLS the client certificate's one name"},
-		"DENIED":            {codes.PermissionDenied, "ask an operator for a grant; they can find this call by record rec-1"},
-		"KEY_NOT_FOUND":     {codes.NotFound, "`signerctl key list` shows the keys, `signerctl key show orders` one key's versions"},
-		"WRONG_SCHEME":      {codes.FailedPrecondition, "`signerctl key show orders` tells which partner the key is for"},
-		"KEY_DISABLED":      {codes.FailedPrecondition, "`signerctl key show orders` tells what is disabled; `signerctl key enable orders [--version N]` lets it sign again"},
-		"NO_ACTIVE_VERSION": {codes.FailedPrecondition, "`signerctl key activate orders --version N` makes a version sign; a PENDING one also needs --api-key FILE"},
-		"KEY_EXISTS":        {codes.AlreadyExists, "choose another name, or add a version to the key with `signerctl key rotate orders`"},
-		"CONFLICT":          {codes.Aborted, "the key has changed since you looked: see `signerctl key show orders` and decide again"},
-		"RATE_LIMITED":      {codes.ResourceExhausted, "try again later"},
-		"STORE_UNAVAILABLE": {codes.Unavailable, "signerd cannot use its store at the moment; its log and `signerctl status` tell why"},
-		"AUDIT_UNAVAILABLE": {codes.Unavailable, "signerd does nothing it cannot put on record; its log tells why it cannot, often a full disk"},
-		"INTERNAL":          {codes.Internal, "the cause is in signerd's log, with record rec-1"},
+		"INVALID_REQUEST":              {codes.InvalidArgument, "correct what is named above; the command's --help shows the form"},
+		"NO_IDENTITY":                  {codes.Unauthenticated, "signerd could not tell who you are: on a Unix socket your user id counts, over TLS the client certificate's one name"},
+		"DENIED":                       {codes.PermissionDenied, "ask an operator for a grant; they can find this call by record rec-1"},
+		"KEY_NOT_FOUND":                {codes.NotFound, "`signerctl key list` shows the keys, `signerctl key show orders` one key's versions"},
+		"WRONG_SCHEME":                 {codes.FailedPrecondition, "`signerctl key show orders` tells which partner the key is for"},
+		"KEY_DISABLED":                 {codes.FailedPrecondition, "`signerctl key show orders` tells what is disabled; `signerctl key enable orders [--version N]` lets it sign again"},
+		"NO_ACTIVE_VERSION":            {codes.FailedPrecondition, "`signerctl key activate orders --version N` makes a version sign; a PENDING one also needs --api-key FILE"},
+		"KEY_EXISTS":                   {codes.AlreadyExists, "choose another name, or add a version to the key with `signerctl key rotate orders`"},
+		"CONFLICT":                     {codes.Aborted, "the key has changed since you looked: see `signerctl key show orders` and decide again"},
+		"RATE_LIMITED":                 {codes.ResourceExhausted, "try again later"},
+		"STORE_UNAVAILABLE":            {codes.Unavailable, "signerd cannot use its store at the moment; its log and `signerctl status` tell why"},
+		"AUDIT_UNAVAILABLE":            {codes.Unavailable, "signerd does nothing it cannot put on record; its log tells why it cannot, often a full disk"},
+		"UPSTREAM_REJECTED_CREDENTIAL": {codes.FailedPrecondition, "it may be tried again later; if the partner has withdrawn it, `signerctl key rotate orders --credentials FILE` and then `signerctl key activate` bring a new one"},
+		"UPSTREAM_UNAVAILABLE":         {codes.Unavailable, "the partner is down, slow or out of signerd's reach; try again later"},
+		"INTERNAL":                     {codes.Internal, "the cause is in signerd's log, with record rec-1"},
 	}
 	for reason := range reasonHints {
 		if _, ok := tests[reason]; !ok {
@@ -75,6 +77,28 @@ func TestRateLimitTellsWhenToTryAgain(t *testing.T) {
 		"signerctl: signing a request with key orders: too many requests\nhint: try again in 1.5s\n")
 }
 
+func TestHintsTellWhenToTryAgain(t *testing.T) {
+	for _, tt := range []struct {
+		code   codes.Code
+		reason string
+		delay  time.Duration
+		want   string
+	}{
+		{codes.ResourceExhausted, "RATE_LIMITED", 13*time.Second + time.Nanosecond, "try again in 14s"},
+		{codes.ResourceExhausted, "RATE_LIMITED", 9*time.Second + 910*time.Millisecond, "try again in 10s"},
+		{codes.ResourceExhausted, "RATE_LIMITED", time.Nanosecond, "try again in 100ms"},
+		{codes.ResourceExhausted, "RATE_LIMITED", 0, "try again now"},
+		{codes.ResourceExhausted, "RATE_LIMITED", -time.Hour, "try again now"},
+		{codes.Unavailable, "UPSTREAM_UNAVAILABLE", 2*time.Second + 123456*time.Microsecond, "the partner is down, slow or out of signerd's reach; try again in 2.2s"},
+		{codes.FailedPrecondition, "UPSTREAM_REJECTED_CREDENTIAL", 5*time.Minute + 41*time.Second + 1, "it may be tried again in 5m42s; if the partner has withdrawn it, `signerctl key rotate robot --credentials FILE` and then `signerctl key activate` bring a new one"},
+	} {
+		t.Run(tt.reason+" "+tt.delay.String(), func(t *testing.T) {
+			f := serve(t, answers{"GetNoonSession": refuse(tt.code, tt.reason, "the message", &errdetails.RetryInfo{RetryDelay: durationpb.New(tt.delay)})})
+			f.run(t, "", "session", "noon", "robot").want(t, 1, "", "signerctl: getting the session of key robot: the message\nhint: "+tt.want+"\n")
+		})
+	}
+}
+
 // Without a key in hand, hints name none.
 func TestHintsWithoutAKey(t *testing.T) {
 	f := serve(t, answers{"ListKeys": refuse(codes.Aborted, "CONFLICT", "stale")})
@@ -101,7 +125,7 @@ func TestServicesThatAreElsewhere(t *testing.T) {
 	f := serve(t, nil)
 	socket := strings.TrimPrefix(f.address, "unix://")
 	f.run(t, "", "key", "list").want(t, 1, "", "signerctl: listing the keys: what listens at "+socket+" does not offer this\n"+
-		"hint: signerd serves key and status on its admin socket, and may serve sign elsewhere: give --address the other one\n")
+		"hint: signerd serves key and status on its admin socket, and may serve sign and session elsewhere: give --address the other one\n")
 }
 
 func TestSocketsThatDoNotAnswer(t *testing.T) {

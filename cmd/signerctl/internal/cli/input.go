@@ -90,6 +90,31 @@ func (a *app) readSecret(f *file) (secret.Bytes, error) {
 	return secret.New(b), nil
 }
 
+// text is a flag that holds words of its own, which are no secret.
+type text struct{ flag, value string }
+
+func textVar(flags *pflag.FlagSet, t *text, name, usage string) {
+	t.flag = "--" + name
+	flags.Var(t, name, usage)
+}
+
+// String implements pflag.Value.
+func (t *text) String() string { return t.value }
+
+// Type implements pflag.Value.
+func (*text) Type() string { return "TEXT" }
+
+// Set implements pflag.Value.
+func (t *text) Set(s string) error {
+	if s == "" {
+		return errors.New("it is empty")
+	}
+	t.value = s
+	return nil
+}
+
+func (t *text) given() bool { return t.value != "" }
+
 // choice is a flag with few values.
 type choice struct {
 	value   string

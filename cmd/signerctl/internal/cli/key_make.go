@@ -3,23 +3,59 @@ package cli
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 )
 
-// materialFlags name the files of what a partner handed out.
-type materialFlags struct{ privateKey, apiKey, secret file }
+// materialFlags name the files of what a partner handed out, and what goes with them and is no secret.
+type materialFlags struct {
+	privateKey, apiKey, secret, credentials file
+	userAgent, baseURL                      text
+}
 
 func (m *materialFlags) register(cmd *cobra.Command) {
 	fileVar(cmd.Flags(), &m.privateKey, "private-key", "private key in PEM (noah)")
 	fileVar(cmd.Flags(), &m.apiKey, "api-key", "API key (noah, noba)")
 	fileVar(cmd.Flags(), &m.secret, "secret", "shared secret (noba)")
+	fileVar(cmd.Flags(), &m.credentials, "credentials", "credential file in JSON, as Noon's console downloads it (noon)")
+	textVar(cmd.Flags(), &m.userAgent, "user-agent", "the `UA` that every request to Noon sends as User-Agent (noon; default: signerd's own)")
+	textVar(cmd.Flags(), &m.baseURL, "base-url", "the `URL` of Noon's gateway (noon; default: the public one)")
 }
 
+// given tells whether there are files.
 func (m *materialFlags) given() bool {
-	return m.privateKey.given() || m.apiKey.given() || m.secret.given()
+	return m.privateKey.given() || m.apiKey.given() || m.secret.given() || m.credentials.given()
+}
+
+// noonOnly names the flags in use that are for noon alone.
+func (m *materialFlags) noonOnly() []string {
+	var names []string
+	if m.credentials.given() {
+		names = append(names, m.credentials.flag)
+	}
+	return append(names, m.companions()...)
+}
+
+// companions names the flags in use that mean nothing without --credentials.
+func (m *materialFlags) companions() []string {
+	var names []string
+	for _, t := range []*text{&m.userAgent, &m.baseURL} {
+		if t.given() {
+			names = append(names, t.flag)
+		}
+	}
+	return names
+}
+
+// checkCompanions keeps them from being dropped in silence.
+func (m *materialFlags) checkCompanions() error {
+	if names := m.companions(); len(names) > 0 && !m.credentials.given() {
+		return &usageError{message: "without --credentials there is no use for " + strings.Join(names, " and ")}
+	}
+	return nil
 }
 
 // read gives the parts as ImportKeyRequest.material wants them. Which a scheme needs is signerd's to say.
@@ -28,7 +64,7 @@ func (m *materialFlags) read(a *app) (map[string][]byte, error) {
 	for _, part := range []struct {
 		name string
 		file *file
-	}{{"private_key", &m.privateKey}, {"api_key", &m.apiKey}, {"secret", &m.secret}} {
+	}{{"private_key", &m.privateKey}, {"api_key", &m.apiKey}, {"secret", &m.secret}, {"credentials", &m.credentials}} {
 		if !part.file.given() {
 			continue
 		}
@@ -37,6 +73,12 @@ func (m *materialFlags) read(a *app) (map[string][]byte, error) {
 			return nil, err
 		}
 		material[part.name] = s.Reveal()
+	}
+	if m.userAgent.given() {
+		material["user_agent"] = []byte(m.userAgent.value)
+	}
+	if m.baseURL.given() {
+		material["base_url"] = []byte(m.baseURL.value)
 	}
 	return material, nil
 }
@@ -89,15 +131,28 @@ Next:
 `, version, withLineEnd(publicPEM), environmentName(k.GetEnvironment()), k.GetName())
 }
 
+const longImport = `Bring in a key that the partner handed out; it can sign at once. FILES are:
+  noah  --private-key FILE --api-key FILE (which may follow with "signerctl key activate")
+  noba  --api-key FILE --secret FILE
+  noon  --credentials FILE [--user-agent UA] [--base-url URL]
+
+A FILE of "-" is standard input.`
+
 func (a *app) keyImport() *cobra.Command {
 	var env, output *choice
 	var labelArgs *[]string
 	var files materialFlags
-	scheme := &choice{allowed: []string{"noah", "noba"}}
-	use := "import NAME --scheme noah|noba --env sandbox|prod --api-key FILE --private-key FILE|--secret FILE [--label K=V ...]"
+	scheme := &choice{allowed: []string{"noah", "noba", "noon"}}
+	use := "import NAME --scheme noah|noba|noon --env sandbox|prod FILES [--label K=V ...]"
 	cmd := command(use, "Bring in a key that the partner handed out", positional("NAME"), func(cmd *cobra.Command, args []string) error {
+		if names := files.noonOnly(); len(names) > 0 && scheme.value != "noon" {
+			return &usageError{message: strings.Join(names, " and ") + ": for --scheme noon alone"}
+		}
 		if !files.given() {
-			return &usageError{message: "what the partner handed out is missing: --private-key and --api-key for noah, --api-key and --secret for noba"}
+			return &usageError{message: "what the partner handed out is missing: --private-key and --api-key for noah, --api-key and --secret for noba, --credentials for noon"}
+		}
+		if err := files.checkCompanions(); err != nil {
+			return err
 		}
 		labels, err := parseLabels(*labelArgs)
 		if err != nil {
@@ -123,8 +178,7 @@ func (a *app) keyImport() *cobra.Command {
 			writeImportedKey(w, resp.GetKey())
 		})
 	})
-	cmd.Long = "Bring in a key that the partner handed out; it can sign at once.\n\n" +
-		"  noah needs --private-key and --api-key (which may follow with `signerctl key activate`)\n  noba needs --api-key and --secret\n\nA FILE of \"-\" is standard input."
+	cmd.Long = longImport
 	cmd.Flags().Var(scheme, "scheme", "the partner")
 	require(cmd, "scheme")
 	env = environmentFlag(cmd)
@@ -146,14 +200,26 @@ Next:
 `, k.GetName())
 }
 
+const longRotate = `Add a version beside the active one, which goes on signing until "signerctl key activate".
+
+Without files, signerd makes a new pair (noah). With files, the version is what the partner handed out:
+  noah  --private-key FILE [--api-key FILE], which "signerctl key activate" may bring as well
+  noba  --api-key FILE --secret FILE
+  noon  --credentials FILE [--user-agent UA] [--base-url URL]; nothing is taken over from the active version
+
+A FILE of "-" is standard input.`
+
 func (a *app) keyRotate() *cobra.Command {
 	var algorithm, output *choice
 	var generation *uint64
 	var files materialFlags
-	use := "rotate NAME [--private-key FILE] [--api-key FILE] [--secret FILE] [--alg ES384|ES256] [--generation N]"
+	use := "rotate NAME [FILES] [--alg ES384|ES256] [--generation N]"
 	cmd := command(use, "Add a version beside the active one", positional("NAME"), func(cmd *cobra.Command, args []string) error {
 		if files.given() && algorithm.value != "" {
 			return &usageError{message: "--alg is for a pair that signerd makes, not for files"}
+		}
+		if err := files.checkCompanions(); err != nil {
+			return err
 		}
 		conn, err := a.dial()
 		if err != nil {
@@ -189,9 +255,7 @@ func (a *app) keyRotate() *cobra.Command {
 		a.tell("note", resp.GetNotes()...)
 		return a.print(output, resp, func(w io.Writer) { writeImportedVersion(w, resp.GetKey(), resp.GetVersion()) })
 	})
-	cmd.Long = "Add a version beside the active one, which goes on signing until `signerctl key activate`.\n\n" +
-		"Without files, signerd makes a new pair (noah). With files, the version is what the partner handed out;\n" +
-		"a noah version may come without its API key, which `signerctl key activate` then brings."
+	cmd.Long = longRotate
 	files.register(cmd)
 	algorithm = algorithmFlag(cmd)
 	generation = generationFlag(cmd)

@@ -70,6 +70,21 @@ func TestKeyImportSendsTheFilesAsTheyAre(t *testing.T) {
 	})
 }
 
+func TestKeyImportNoon(t *testing.T) {
+	robot := &adminv1.Key{Name: "robot", Scheme: "noon", ActiveVersion: 1, Generation: 1}
+	f := serve(t, answers{"ImportKey": give(&adminv1.ImportKeyResponse{Key: robot})})
+	importing := []string{"key", "import", "robot", "--scheme", "noon", "--env", "sandbox", "--credentials"}
+	f.run(t, "", append(importing, writeFile(t, "{}\n"))...).want(t, 0, "Key robot is imported; version 1 signs.\n", "")
+	f.run(t, "{ }", append(importing, "-", "--user-agent", "robot/1.0 (x)", "--base-url", "http://127.0.0.1:8080")...).want(t, 0,
+		"Key robot is imported; version 1 signs.\n", "")
+	request := func(material map[string][]byte) proto.Message {
+		return &adminv1.ImportKeyRequest{Name: "robot", Scheme: "noon", Environment: adminv1.Environment_ENVIRONMENT_SANDBOX, Material: material}
+	}
+	f.wantRequests(t,
+		request(map[string][]byte{"credentials": []byte("{}\n")}),
+		request(map[string][]byte{"credentials": []byte("{ }"), "user_agent": []byte("robot/1.0 (x)"), "base_url": []byte("http://127.0.0.1:8080")}))
+}
+
 func TestKeyListReadsEveryPage(t *testing.T) {
 	f := serve(t, answers{"ListKeys": func(_ context.Context, req proto.Message) (proto.Message, error) {
 		if req.(*adminv1.ListKeysRequest).GetPageToken() == "" {
@@ -181,6 +196,11 @@ Next:
 			answers{"ImportKeyVersion": give(&adminv1.ImportKeyVersionResponse{Key: completed, Version: 2})},
 			"Key orders has a new version 2, which does not sign yet.\nNext: signerctl key activate orders --version 2\n",
 			&adminv1.ImportKeyVersionRequest{Name: "orders", Material: map[string][]byte{"private_key": []byte("pem"), "api_key": []byte("stdin")}}},
+		{"a credential file", []string{"--credentials", "-", "--user-agent", "robot/1.0", "--base-url", "https://x"},
+			answers{"ImportKeyVersion": give(&adminv1.ImportKeyVersionResponse{Key: completed, Version: 2})},
+			"Key orders has a new version 2, which does not sign yet.\nNext: signerctl key activate orders --version 2\n",
+			&adminv1.ImportKeyVersionRequest{Name: "orders", Material: map[string][]byte{
+				"credentials": []byte("stdin"), "user_agent": []byte("robot/1.0"), "base_url": []byte("https://x")}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := serve(t, tt.answer)
@@ -264,6 +284,8 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 	for _, args := range [][]string{
 		{"key", "import", "orders", "--scheme", "noah", "--env", "prod", "--api-key", canary},
 		{"key", "import", "orders", "--scheme", "noah", "--env", "prod", "--api-key", writeFile(t, canary)},
+		{"key", "import", "orders", "--scheme", "noon", "--env", "prod", "--credentials", canary},
+		{"key", "import", "orders", "--scheme", "noon", "--env", "prod", "--credentials", "-"},
 		{"key", "import", "orders", canary, "--scheme", "noah", "--env", "prod"},
 		{"key", "activate", "orders", "--version", "1", "--api-key", "-", "-o", "json"},
 	} {

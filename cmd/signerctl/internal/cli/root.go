@@ -24,7 +24,9 @@ signerd is found by --address, then $SIGNERD_ADDRESS, then ./.signerd/signerd.so
   signer.internal:8443             TLS 1.3 with --tls-cert, --tls-key and --tls-ca
 
 Secrets come from files, or from standard input where the file is "-"; never from an argument or the environment.
-Errors go to standard error with a hint. The exit status is 0, 1 for a failure, or 2 for a wrong command line.`
+Errors go to standard error with a hint. The exit status is 0, 1 for a failure, or 2 for a wrong command line.
+
+"signerctl completion bash", zsh or fish prints what makes that shell complete commands and flags.`
 
 // app is one run of signerctl.
 type app struct {
@@ -59,7 +61,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 
 func (a *app) rootCommand() *cobra.Command {
 	root := group("signerctl", "Operate signerd",
-		a.keyCommand(), a.signCommand(), a.statusCommand(), a.versionCommand())
+		a.keyCommand(), a.signCommand(), a.sessionCommand(), a.statusCommand(), a.versionCommand(), a.completionCommand())
 	root.Long = longHelp
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions.DisableDefaultCmd = true
@@ -79,6 +81,7 @@ func (a *app) rootCommand() *cobra.Command {
 	fileVar(flags, &a.tlsKey, "tls-key", "private key of the client certificate, PEM")
 	fileVar(flags, &a.tlsCA, "tls-ca", "certificates of the authorities that signerd's own certificate may come from, PEM")
 	flags.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for each answer")
+	completeChoices(root)
 	return root
 }
 
@@ -130,7 +133,8 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 
 // command makes a command that does something. Use is its whole synopsis, without the flags every command has.
 func command(use, short string, args cobra.PositionalArgs, run func(cmd *cobra.Command, args []string) error) *cobra.Command {
-	return &cobra.Command{Use: use, Short: short, DisableFlagsInUseLine: true, Args: args, RunE: run}
+	return &cobra.Command{Use: use, Short: short, DisableFlagsInUseLine: true, Args: args, RunE: run,
+		ValidArgsFunction: cobra.NoFileCompletions}
 }
 
 // positional wants exactly the named arguments.

@@ -6,11 +6,13 @@ import (
 )
 
 const (
-	usageActivate = "usage: signerctl key activate NAME --version N [--api-key FILE] [--generation N]\n"
-	usageImport   = "usage: signerctl key import NAME --scheme noah|noba --env sandbox|prod --api-key FILE --private-key FILE|--secret FILE [--label K=V ...]\n"
-	usageLabel    = "usage: signerctl key label NAME K=V|K- ... [--generation N]\n"
-	usageNoah     = "usage: signerctl sign noah NAME METHOD PATH [--query K=V|K:=JSON ...] [--body FILE] [--ttl 5m] [-o headers|json|curl]\n"
-	usageRotate   = "usage: signerctl key rotate NAME [--private-key FILE] [--api-key FILE] [--secret FILE] [--alg ES384|ES256] [--generation N]\n"
+	usageActivate   = "usage: signerctl key activate NAME --version N [--api-key FILE] [--generation N]\n"
+	usageImport     = "usage: signerctl key import NAME --scheme noah|noba|noon --env sandbox|prod FILES [--label K=V ...]\n"
+	usageLabel      = "usage: signerctl key label NAME K=V|K- ... [--generation N]\n"
+	usageNoah       = "usage: signerctl sign noah NAME METHOD PATH [--query K=V|K:=JSON ...] [--body FILE] [--ttl 5m] [-o headers|json|curl]\n"
+	usageNoon       = "usage: signerctl session noon NAME [--rejected ID] [-o headers|json|curl]\n"
+	usageCompletion = "usage: signerctl completion bash|zsh|fish\nhint: `signerctl completion --help` tells more\n"
+	usageRotate     = "usage: signerctl key rotate NAME [FILES] [--alg ES384|ES256] [--generation N]\n"
 )
 
 func TestUsageErrors(t *testing.T) {
@@ -29,14 +31,27 @@ func TestUsageErrors(t *testing.T) {
 		{"key activate --version 1", "signerctl: key activate: NAME is missing\n" + usageActivate + "hint: `signerctl key activate --help` tells more\n"},
 		{"key activate orders --version 1 --api-key ", "signerctl: key activate: invalid argument \"\" for \"--api-key\" flag: wanted the name of a file, or -\n" + usageActivate + "hint: `signerctl key activate --help` tells more\n"},
 		{"key import orders --scheme noba --env prod --api-key - --secret -", "signerctl: key import: --api-key and --secret both ask for standard input, which can be read once\n" + usageImport + "hint: `signerctl key import --help` tells more\n"},
-		{"key import orders --scheme noba --env prod", "signerctl: key import: what the partner handed out is missing: --private-key and --api-key for noah, --api-key and --secret for noba\n" + usageImport + "hint: `signerctl key import --help` tells more\n"},
+		{"key import orders --scheme noba --env prod", "signerctl: key import: what the partner handed out is missing: --private-key and --api-key for noah, --api-key and --secret for noba, --credentials for noon\n" + usageImport + "hint: `signerctl key import --help` tells more\n"},
 		{"key import orders --scheme noba --env prod --api-key - --label x", "signerctl: key import: the label \"x\" is not of the form K=V\n" + usageImport + "hint: `signerctl key import --help` tells more\n"},
 		{"key import orders --scheme noba --env staging", "signerctl: key import: invalid argument \"staging\" for \"--env\" flag: wanted sandbox or prod\n" + usageImport + "hint: `signerctl key import --help` tells more\n"},
 		{"key rotate orders --alg ES256 --secret -", "signerctl: key rotate: --alg is for a pair that signerd makes, not for files\n" + usageRotate + "hint: `signerctl key rotate --help` tells more\n"},
+		{"key import orders --scheme noba --env prod --credentials - --base-url https://x", "signerctl: key import: --credentials and --base-url: for --scheme noon alone\n" + usageImport + "hint: `signerctl key import --help` tells more\n"},
+		{"key import orders --scheme noah --env prod --user-agent x", "signerctl: key import: --user-agent: for --scheme noon alone\n" + usageImport + "hint: `signerctl key import --help` tells more\n"},
+		{"key import orders --scheme noon --env prod --user-agent x", "signerctl: key import: what the partner handed out is missing: --private-key and --api-key for noah, --api-key and --secret for noba, --credentials for noon\n" + usageImport + "hint: `signerctl key import --help` tells more\n"},
+		{"key import orders --scheme noon --env prod --secret - --user-agent x", "signerctl: key import: without --credentials there is no use for --user-agent\n" + usageImport + "hint: `signerctl key import --help` tells more\n"},
+		{"key import orders --scheme noon --env prod --credentials - --user-agent ", "signerctl: key import: invalid argument \"\" for \"--user-agent\" flag: it is empty\n" + usageImport + "hint: `signerctl key import --help` tells more\n"},
+		{"key rotate orders --user-agent x --base-url https://x", "signerctl: key rotate: without --credentials there is no use for --user-agent and --base-url\n" + usageRotate + "hint: `signerctl key rotate --help` tells more\n"},
+		{"key rotate orders --credentials - --alg ES256", "signerctl: key rotate: --alg is for a pair that signerd makes, not for files\n" + usageRotate + "hint: `signerctl key rotate --help` tells more\n"},
 		{"key label orders", "signerctl: key label: a label K=V or K- is missing\n" + usageLabel + "hint: `signerctl key label --help` tells more\n"},
 		{"key label orders a=1 a=2", "signerctl: key label: the label \"a\" is given twice\n" + usageLabel + "hint: `signerctl key label --help` tells more\n"},
 		{"key label orders a=1 a-", "signerctl: key label: the label \"a\" is both set and removed\n" + usageLabel + "hint: `signerctl key label --help` tells more\n"},
 		{"key public orders --format pem -o json", "signerctl: key public: --format does not go with -o json, which holds both\nusage: signerctl key public NAME [--version N] [--format pem|jwk]\nhint: `signerctl key public --help` tells more\n"},
+		{"session noon", "signerctl: session noon: NAME is missing\n" + usageNoon + "hint: `signerctl session noon --help` tells more\n"},
+		{"session noon robot --rejected ", "signerctl: session noon: invalid argument \"\" for \"--rejected\" flag: it is empty\n" + usageNoon + "hint: `signerctl session noon --help` tells more\n"},
+		{"session noon robot --rejected \xff", "signerctl: session noon: the argument \"\\xff\" is not UTF-8\n" + usageNoon + "hint: `signerctl session noon --help` tells more\n"},
+		{"completion", "signerctl: completion: the shell is missing: bash, zsh or fish\n" + usageCompletion},
+		{"completion tcsh", "signerctl: completion: there is no completion for \"tcsh\": wanted bash, zsh or fish\n" + usageCompletion},
+		{"completion bash zsh", "signerctl: completion: too many arguments: wanted 1, got 2\n" + usageCompletion},
 		{"sign noah orders GET", "signerctl: sign noah: PATH is missing\n" + usageNoah + "hint: `signerctl sign noah --help` tells more\n"},
 		{"sign noah orders GET /\xff", "signerctl: sign noah: the argument \"/\\xff\" is not UTF-8\n" + usageNoah + "hint: `signerctl sign noah --help` tells more\n"},
 		{"sign noah orders GET / --query a:=9007199254740993", "signerctl: sign noah: --query \"a:=9007199254740993\" holds an integer beyond 2^53-1, which would be rounded; send it as a string, K=V\n" +
@@ -55,6 +70,10 @@ func TestHelpGoesToStdout(t *testing.T) {
 		{"key", "Available Commands:"},
 		{"help key create", "signerctl key create NAME --env sandbox|prod"},
 		{"sign noba --help", "$NOBA_BASE_URL"},
+		{"--help", "signerctl completion bash"},
+		{"completion --help", "source <(signerctl completion bash)"},
+		{"key import --help", "noon  --credentials FILE [--user-agent UA] [--base-url URL]"},
+		{"key rotate --help", "--base-url URL"},
 	} {
 		r := run(t, "", strings.Fields(tt.args)...)
 		if r.code != 0 || r.stderr != "" || !strings.Contains(r.stdout, tt.has) {

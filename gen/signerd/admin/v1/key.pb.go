@@ -140,7 +140,7 @@ type Key struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Unique, and never changed.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The partner: "noah" or "noba".
+	// The partner: "noah", "noba" or "noon".
 	Scheme string `protobuf:"bytes,2,opt,name=scheme,proto3" json:"scheme,omitempty"`
 	// The partner's environment.
 	Environment Environment `protobuf:"varint,3,opt,name=environment,proto3,enum=signerd.admin.v1.Environment" json:"environment,omitempty"`
@@ -269,7 +269,7 @@ type KeyVersion struct {
 	Number uint32 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
 	// Where it is in its life.
 	State KeyVersionState `protobuf:"varint,2,opt,name=state,proto3,enum=signerd.admin.v1.KeyVersionState" json:"state,omitempty"`
-	// ES384, ES256 or HMAC-SHA256.
+	// ES384, ES256, HMAC-SHA256 or RS256.
 	Algorithm string `protobuf:"bytes,3,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
 	// SHA-256 of the public key (SubjectPublicKeyInfo, DER) in lower-case hex; empty where the scheme has none.
 	PublicKeySha256 string `protobuf:"bytes,4,opt,name=public_key_sha256,json=publicKeySha256,proto3" json:"public_key_sha256,omitempty"`
@@ -495,12 +495,12 @@ type ImportKeyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name: lower-case letters, digits and inner hyphens, at most 63.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The partner: "noah" or "noba".
+	// The partner: "noah", "noba" or "noon".
 	Scheme string `protobuf:"bytes,2,opt,name=scheme,proto3" json:"scheme,omitempty"`
 	// The partner's environment.
 	Environment Environment `protobuf:"varint,3,opt,name=environment,proto3,enum=signerd.admin.v1.Environment" json:"environment,omitempty"`
 	// What the partner handed out, by part, as the files hold it. noah: "private_key" (PEM) and "api_key";
-	// noba: "api_key" and "secret".
+	// noba: "api_key" and "secret"; noon: "credentials" (the JSON file), and optionally "user_agent" and "base_url".
 	Material map[string][]byte `protobuf:"bytes,4,rep,name=material,proto3" json:"material,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Free text for people and policies.
 	Labels        map[string]string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
