@@ -378,25 +378,6 @@ func (k *Keystore) List(after string, limit int) []*Key {
 	return out
 }
 
-// Stats counts what the keystore holds.
-type Stats struct {
-	Keys, Versions int
-	// Counter is the store's change counter; it only grows.
-	Counter uint64
-	// RootKeyID names the root key.
-	RootKeyID string
-}
-
-// Stats counts what the keystore holds now.
-func (k *Keystore) Stats() Stats {
-	s := k.current.Load()
-	out := Stats{Keys: len(s.keys), Counter: s.head.counter, RootKeyID: k.config.RootKey.ID()}
-	for _, key := range s.keys {
-		out.Versions += len(key.versions)
-	}
-	return out
-}
-
 // Follow takes in what other processes commit to a shared store, until ctx ends; it then returns ctx's error. Any other
 // error means that the store can no longer be read or vouched for, and that nothing may be served from it any more.
 func (k *Keystore) Follow(ctx context.Context) error {

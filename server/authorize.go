@@ -53,6 +53,9 @@ func (s *Server) authorizeName(ctx context.Context, name string) (authorized, er
 	if err != nil {
 		return authorized{}, err
 	}
+	if c, err := callFrom(ctx); err == nil && key != nil {
+		c.scheme = key.Scheme
+	}
 	return authorized{keys, key, permit}, nil
 }
 

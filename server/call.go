@@ -25,6 +25,7 @@ type call struct {
 	permission permission
 	caller     policy.Caller
 	key        string // once the request was found valid
+	scheme     string // of the key, once it was authorized
 	version    uint32
 	allowed    bool // policy was asked, and its last answer was yes
 }
@@ -45,6 +46,7 @@ const healthPrefix = "/grpc.health.v1.Health/"
 
 // openCall opens the call's record, gives every refusal its status, and logs the outcome.
 func (s *Server) openCall(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	see(ctx)
 	if strings.HasPrefix(info.FullMethod, healthPrefix) {
 		return next(ctx, req)
 	}
@@ -60,7 +62,9 @@ func (s *Server) openCall(ctx context.Context, req any, info *grpc.UnaryServerIn
 		cause, reason, code = err, why, st.Code()
 		resp, err = nil, st.Err()
 	}
-	s.logCall(ctx, c, s.now().Sub(start), code, reason, cause)
+	took := s.now().Sub(start)
+	s.metrics.Call(string(c.permission.operation), code.String(), c.scheme, took)
+	s.logCall(ctx, c, took, code, reason, cause)
 	return resp, err
 }
 
@@ -165,6 +169,7 @@ func topField(v *protovalidate.Violation) string {
 
 // refuseStreams lets only health checks stream: no service of signerd's does.
 func (s *Server) refuseStreams(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	see(stream.Context())
 	if strings.HasPrefix(info.FullMethod, healthPrefix) {
 		return next(srv, stream)
 	}

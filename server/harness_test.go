@@ -45,6 +45,7 @@ const callerHeader = "test-uid"
 
 // setup says what is special about a test's server.
 type setup struct {
+	metrics      server.Metrics
 	gateway      http.RoundTripper // Noon; by default one that answers every login
 	grants       []policy.Grant    // default: operator may do everything
 	identify     server.Identify   // default: byHeader
@@ -94,7 +95,7 @@ func start(t testing.TB, s setup) *rig {
 	broker := noon.NewBroker(noon.BrokerConfig{Transport: s.gateway, Now: r.clock.Now})
 	t.Cleanup(broker.Close)
 	r.server, err = server.New(server.Config{
-		Noon:   broker,
+		Noon: broker, Metrics: s.metrics,
 		Policy: p, Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Identify: s.identify, Limits: s.limits, Now: r.clock.Now, Version: "v0-test",
 	})

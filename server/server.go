@@ -63,6 +63,8 @@ type Config struct {
 	Identify Identify
 	// Noon holds the sessions of Noon keys. Required.
 	Noon *noon.Broker
+	// Metrics is told what becomes of requests. Optional.
+	Metrics Metrics
 	// Limits bound requests; zero fields mean the defaults.
 	Limits Limits
 	// Now is the clock. Default: time.Now.
@@ -77,6 +79,7 @@ type Config struct {
 type Server struct {
 	policy      *policy.Policy
 	noon        *noon.Broker
+	metrics     Metrics
 	log         *slog.Logger
 	identify    Identify
 	now         func() time.Time
@@ -101,10 +104,13 @@ func New(c Config) (*Server, error) {
 	if c.Policy == nil || c.Log == nil || c.Noon == nil {
 		return nil, errors.New("a server needs a policy, a log and a broker of Noon sessions")
 	}
-	s := &Server{policy: c.Policy, noon: c.Noon, log: c.Log, identify: c.Identify, now: c.Now, version: c.Version,
+	s := &Server{policy: c.Policy, noon: c.Noon, metrics: c.Metrics, log: c.Log, identify: c.Identify, now: c.Now, version: c.Version,
 		development: c.Development, limits: c.Limits, health: health.NewServer()}
 	if s.identify == nil {
 		s.identify = PeerCaller
+	}
+	if s.metrics == nil {
+		s.metrics = noMetrics{}
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -195,6 +201,7 @@ func (s *Server) serve(l net.Listener, admin bool) error {
 
 func (s *Server) newGRPC() *grpc.Server {
 	return grpc.NewServer(
+		grpc.StatsHandler(refusals{s.metrics}),
 		grpc.Creds(peerCredentials{}),
 		grpc.ChainUnaryInterceptor(s.openCall,
 			recovery.UnaryServerInterceptor(recovery.WithRecoveryHandlerContext(panicked)),

@@ -9,8 +9,19 @@ import (
 
 	"github.com/signerd/signerd/internal/config"
 	"github.com/signerd/signerd/internal/durable"
+	"github.com/signerd/signerd/internal/metrics"
 	"github.com/signerd/signerd/upstream/noon"
 )
+
+// countLogins tells metrics of each login, beside whoever is told already.
+func countLogins(m *metrics.Metrics, next func(noon.Account, noon.Outcome, error)) func(noon.Account, noon.Outcome, error) {
+	return func(a noon.Account, outcome noon.Outcome, err error) {
+		m.Login(string(outcome))
+		if next != nil {
+			next(a, outcome, err)
+		}
+	}
+}
 
 // maxCAFileBytes bounds a file of authorities.
 const maxCAFileBytes = 4 << 20

@@ -11,6 +11,7 @@ import (
 
 	"github.com/signerd/signerd/internal/config"
 	"github.com/signerd/signerd/internal/durable"
+	"github.com/signerd/signerd/internal/metrics"
 	"github.com/signerd/signerd/internal/rootkey"
 	"github.com/signerd/signerd/internal/version"
 	"github.com/signerd/signerd/keystore"
@@ -79,14 +80,25 @@ func (d daemon) run(ctx context.Context) (err error) {
 		return explain(notYet(err))
 	}
 	defer func() { err = errors.Join(err, kc.Store.Close()) }()
+	var seen observed
+	m := metrics.New(version.Version, seen.state)
+	d.serving.Metrics, d.noon.LoginEnded = m, countLogins(m, d.noon.LoginEnded)
 	broker := noon.NewBroker(d.noon)
 	defer broker.Close()
 	d.serving.Noon = broker
+	seen.broker.Store(broker)
 	s, err := server.New(d.serving)
 	if err != nil {
 		return err
 	}
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
+	if d.config.Metrics.Address != "" {
+		stop, err := serveMetrics(d.config.Metrics.Address, m, failed)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	closeAll, err := d.listen(s, failed)
 	// Whatever becomes of the server, no socket stays behind.
 	defer closeAll()
@@ -99,6 +111,7 @@ func (d daemon) run(ctx context.Context) (err error) {
 		return explain(errors.Join(err, d.shutdown(s)))
 	}
 	s.Open(keys)
+	seen.keys.Store(keys)
 	stats := keys.Stats()
 	d.log.Info("serving", "version", version.Version, "keys", stats.Keys, "root_key", stats.RootKeyID, "store_counter", stats.Counter)
 	d.ready()
@@ -109,6 +122,7 @@ func (d daemon) run(ctx context.Context) (err error) {
 		defer close(followed)
 		if err := keys.Follow(following); following.Err() == nil {
 			s.CloseKeys()
+			seen.keys.Store(nil)
 			d.log.Error("the store can no longer be vouched for; nothing is served", "cause", err.Error())
 		}
 	}()

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -43,6 +44,8 @@ type Config struct {
 	Grants []Grant `yaml:"grants"`
 	// Noon says how signerd talks to the Noon partner gateway.
 	Noon Noon `yaml:"noon"`
+	// Metrics says where Prometheus may scrape. Default: nowhere.
+	Metrics Metrics `yaml:"metrics"`
 	// Limits bound requests.
 	Limits Limits `yaml:"limits"`
 	// ShutdownTimeout is how long requests under way may take after SIGTERM; a duration such as 30s, from 1s to 10m.
@@ -93,6 +96,13 @@ type Noon struct {
 	ProxyFromEnvironment bool `yaml:"proxy_from_environment"`
 	// CAFile holds the authorities, PEM, that gateways' certificates come from. Default: the system's.
 	CAFile string `yaml:"ca_file"`
+}
+
+// Metrics says where Prometheus may scrape.
+type Metrics struct {
+	// Address is a literal loopback address and a port, such as 127.0.0.1:9464; /metrics is served there over plain
+	// http, to everyone on the host. Default: none, and no metrics are served.
+	Address string `yaml:"address"`
 }
 
 // Limits bound requests before they are read.
@@ -248,6 +258,11 @@ func (c *Config) check(tree *yaml.Node) error {
 		return fault([]any{"shutdown_timeout"}, "it is outside 1s to 10m")
 	case !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel):
 		return fault([]any{"log_level"}, "wanted debug, info, warn or error")
+	}
+	if c.Metrics.Address != "" {
+		if a, err := netip.ParseAddrPort(c.Metrics.Address); err != nil || !a.Addr().IsLoopback() {
+			return fault([]any{"metrics", "address"}, "wanted a literal loopback address and a port, such as 127.0.0.1:9464")
+		}
 	}
 	for i, base := range c.Noon.BaseURLs {
 		if err := noon.CheckBaseURL(base); err != nil {

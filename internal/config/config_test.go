@@ -71,6 +71,8 @@ func TestEveryFaultIsNamedWithFileAndLine(t *testing.T) {
 		{"plain http to another machine", valid + "noon: {base_urls: ['http://a.example']}\n", ":6: noon.base_urls[0]: plain http is for literal loopback"},
 		{"a session without life", valid + "noon: {session_life: 1s}\n", ":6: noon.session_life: it is outside"},
 		{"a timeout without end", valid + "noon: {timeout: 1h}\n", ":6: noon.timeout: it is outside"},
+		{"metrics for the whole network", valid + "metrics: {address: '0.0.0.0:9464'}\n", ":6: metrics.address: wanted a literal loopback address"},
+		{"metrics at a name", valid + "metrics: {address: 'localhost:9464'}\n", ":6: metrics.address: wanted a literal loopback address"},
 		{"broken YAML", valid + "grants: [\n", ": "},
 		{"two documents", valid + "---\nstore: x\n", "more than one YAML document"},
 	} {

@@ -7,6 +7,8 @@ package scripttest
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,6 +41,7 @@ func Build(t testing.TB) string {
 // Run runs every script in dir (*.txtar). Beside testscript's own commands, scripts have
 //
 //	serving SOCKET    waits until signerd serves there
+//	scrape URL        fetches it into standard output
 //	mode FILE OCTAL   checks a file's permission bits
 //	flip FILE N       inverts the byte at offset N
 func Run(t *testing.T, dir string) {
@@ -57,6 +60,7 @@ func Run(t *testing.T, dir string) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serving": serving,
+			"scrape":  scrape,
 			"mode":    mode,
 			"flip":    flip,
 		},
@@ -93,6 +97,21 @@ func WaitServing(socket string) error {
 			return nil
 		}
 	}
+}
+
+func scrape(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: scrape URL")
+	}
+	client := http.Client{Timeout: patience}
+	resp, err := client.Get(args[0])
+	ts.Check(err)
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		ts.Fatalf("%s answered %s", args[0], resp.Status)
+	}
+	_, err = io.Copy(ts.Stdout(), resp.Body)
+	ts.Check(err)
 }
 
 func mode(ts *testscript.TestScript, neg bool, args []string) {

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/signerd/signerd/internal/metrics"
+	"github.com/signerd/signerd/keystore"
+	"github.com/signerd/signerd/upstream/noon"
+)
+
+// scrapeTimeout bounds a scrape.
+const scrapeTimeout = 10 * time.Second
+
+// observed is what metrics look at; both appear while signerd starts, and keys may go again.
+type observed struct {
+	keys   atomic.Pointer[keystore.Keystore]
+	broker atomic.Pointer[noon.Broker]
+}
+
+func (o *observed) state() metrics.State {
+	s := metrics.State{Keys: make(map[metrics.KeyLabels]int), Versions: make(map[metrics.VersionLabels]int)}
+	if keys := o.keys.Load(); keys != nil {
+		s.Serving = true
+		for _, c := range keys.Counts() {
+			s.Keys[metrics.KeyLabels{Scheme: c.Scheme, Environment: string(c.Environment), Enabled: strconv.FormatBool(c.Enabled)}] += c.Keys
+			for state, n := range c.Versions {
+				s.Versions[metrics.VersionLabels{Scheme: c.Scheme, State: string(state)}] += n
+			}
+		}
+	}
+	if broker := o.broker.Load(); broker != nil {
+		for _, session := range broker.Stats() {
+			s.Sessions++
+			s.OldestSession = max(s.OldestSession, time.Since(session.Created))
+		}
+	}
+	return s
+}
+
+// serveMetrics serves /metrics until stop is called.
+func serveMetrics(address string, m *metrics.Metrics, failed chan<- error) (stop func(), err error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("metrics.address: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", m.Handler())
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: scrapeTimeout, WriteTimeout: scrapeTimeout, MaxHeaderBytes: 16 << 10}
+	go func() {
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			failed <- fmt.Errorf("serving metrics: %w", err)
+		}
+	}()
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+		defer cancel()
+		_ = s.Shutdown(ctx)
+	}, nil
+}

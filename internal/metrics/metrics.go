@@ -1,0 +1,134 @@
+// Package metrics counts what signerd does, for Prometheus.
+//
+// It is for cmd/signerd, which tells it of calls and logins and serves it on a loopback port. No label holds what a
+// caller chose: neither key names nor callers.
+package metrics
+
+import (
+	"net/http"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// State is what signerd is at the moment of a scrape.
+type State struct {
+	// Serving is true when a request would be served now.
+	Serving bool
+	// Keys and Versions count by scheme, environment and state.
+	Keys     map[KeyLabels]int
+	Versions map[VersionLabels]int
+	// Sessions is the number of Noon sessions kept, OldestSession the age of the oldest; 0 without any.
+	Sessions      int
+	OldestSession time.Duration
+}
+
+// KeyLabels tell keys apart; Enabled is "true" or "false".
+type KeyLabels struct{ Scheme, Environment, Enabled string }
+
+// VersionLabels tell versions apart.
+type VersionLabels struct{ Scheme, State string }
+
+// Metrics is safe for concurrent use; telling it of a call takes no lock.
+type Metrics struct {
+	registry *prometheus.Registry
+	duration *prometheus.HistogramVec
+	refused  *prometheus.CounterVec
+	logins   *prometheus.CounterVec
+	known    sync.Map // callLabels → prometheus.Observer
+}
+
+type callLabels struct{ operation, code, scheme string }
+
+// buckets reach from a cached answer to a login that takes its whole time, in seconds.
+var buckets = []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .1, .5, 2.5, 15}
+
+// New makes metrics; state is asked at every scrape.
+func New(version string, state func() State) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "signerd_request_duration_seconds", Buckets: buckets,
+			Help: "Time to answer a request, by operation, gRPC code, and the scheme of the key (empty where none was found).",
+		}, []string{"operation", "code", "scheme"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "signerd_library_refusals_total",
+			Help: "Requests that the gRPC library refused before signerd saw them: too large, not parsable, unknown.",
+		}, []string{"code"}),
+		logins: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "signerd_noon_logins_total", Help: "Logins at Noon, by outcome: ok, rejected, unavailable.",
+		}, []string{"outcome"}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "signerd_build_info", Help: "Always 1.",
+		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
+	})
+	build.Set(1)
+	m.registry.MustRegister(m.duration, m.refused, m.logins, build, stateCollector{state},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Call tells of an answered request.
+func (m *Metrics) Call(operation, code, scheme string, took time.Duration) {
+	labels := callLabels{operation, code, scheme}
+	observer, ok := m.known.Load(labels)
+	if !ok {
+		observer, _ = m.known.LoadOrStore(labels, m.duration.WithLabelValues(operation, code, scheme))
+	}
+	observer.(prometheus.Observer).Observe(took.Seconds())
+}
+
+// Refused tells of a request that the gRPC library refused.
+func (m *Metrics) Refused(code string) { m.refused.WithLabelValues(code).Inc() }
+
+// Login tells of a login at Noon.
+func (m *Metrics) Login(outcome string) { m.logins.WithLabelValues(outcome).Inc() }
+
+// Handler serves the metrics in Prometheus' text format.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// stateCollector turns a State into metrics at each scrape.
+type stateCollector struct{ state func() State }
+
+var (
+	descServing  = prometheus.NewDesc("signerd_serving", "1 when a request would be served now.", nil, nil)
+	descKeys     = prometheus.NewDesc("signerd_keys", "Keys.", []string{"scheme", "environment", "enabled"}, nil)
+	descVersions = prometheus.NewDesc("signerd_key_versions", "Versions of keys.", []string{"scheme", "state"}, nil)
+	descSessions = prometheus.NewDesc("signerd_noon_sessions", "Noon sessions that are kept.", nil, nil)
+	descOldest   = prometheus.NewDesc("signerd_noon_session_age_seconds", "Age of the oldest Noon session that is kept.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (stateCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descServing, descKeys, descVersions, descSessions, descOldest} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c stateCollector) Collect(out chan<- prometheus.Metric) {
+	s := c.state()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	serving := 0.0
+	if s.Serving {
+		serving = 1
+	}
+	gauge(descServing, serving)
+	for l, n := range s.Keys {
+		gauge(descKeys, float64(n), l.Scheme, l.Environment, l.Enabled)
+	}
+	for l, n := range s.Versions {
+		gauge(descVersions, float64(n), l.Scheme, l.State)
+	}
+	gauge(descSessions, float64(s.Sessions))
+	gauge(descOldest, s.OldestSession.Seconds())
+}

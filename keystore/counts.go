@@ -1,0 +1,57 @@
+package keystore
+
+import "github.com/signerd/signerd/upstream"
+
+// Stats counts what the keystore holds.
+type Stats struct {
+	Keys, Versions int
+	// Counter is the store's change counter; it only grows.
+	Counter uint64
+	// RootKeyID names the root key.
+	RootKeyID string
+}
+
+// Stats counts what the keystore holds now.
+func (k *Keystore) Stats() Stats {
+	s := k.current.Load()
+	out := Stats{Keys: len(s.keys), Counter: s.head.counter, RootKeyID: k.config.RootKey.ID()}
+	for _, key := range s.keys {
+		out.Versions += len(key.versions)
+	}
+	return out
+}
+
+// Count is how many keys of one kind there are.
+type Count struct {
+	Scheme      string
+	Environment upstream.Environment
+	Enabled     bool
+	// Keys counts keys, Versions their versions by state.
+	Keys     int
+	Versions map[State]int
+}
+
+// Counts tells keys apart by scheme, environment, and whether they are enabled.
+func (k *Keystore) Counts() []Count {
+	type kind struct {
+		scheme      string
+		environment upstream.Environment
+		enabled     bool
+	}
+	index := make(map[kind]int)
+	var out []Count
+	for _, key := range k.current.Load().keys {
+		of := kind{key.Scheme, key.Environment, key.Enabled}
+		i, ok := index[of]
+		if !ok {
+			i = len(out)
+			index[of] = i
+			out = append(out, Count{Scheme: of.scheme, Environment: of.environment, Enabled: of.enabled, Versions: make(map[State]int)})
+		}
+		out[i].Keys++
+		for _, v := range key.versions {
+			out[i].Versions[v.State]++
+		}
+	}
+	return out
+}
