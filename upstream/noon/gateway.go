@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/textproto"
 	"net/url"
 	"strconv"
 	"time"
@@ -51,6 +52,9 @@ func (e *RetryError) Error() string { return e.Err.Error() }
 
 // Unwrap gives the cause.
 func (e *RetryError) Unwrap() error { return e.Err }
+
+// errMalformed stands for errors of net/http that quote an answer's header.
+var errMalformed = errors.New("its answer is not well-formed HTTP")
 
 // gateway exchanges single requests with Noon. It is safe for concurrent use.
 type gateway struct {
@@ -209,8 +213,12 @@ func (g *gateway) exchange(ctx context.Context, method, target, userAgent, cooki
 	return resp, nil
 }
 
-// cause is an error of net/http without the method and URL around it.
+// cause is an error of net/http without the method and URL around it, and without a header that it quotes, which may be
+// a cookie.
 func cause(err error) error {
+	if malformed := textproto.ProtocolError(""); errors.As(err, &malformed) {
+		return errMalformed
+	}
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
 		return wrapped.Err

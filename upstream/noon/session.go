@@ -3,6 +3,7 @@ package noon
 import (
 	"crypto/rand"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,18 +24,26 @@ type Session struct {
 	Created, Expires time.Time
 
 	credential *Credential
-	cookies    []http.Cookie
+	cookies    *jar
 	header     secret.Bytes // the Cookie header
 	refresh    time.Time    // from when on a new login is made ahead
 	usable     time.Time    // until when it is handed out
 }
 
+// jar keeps cookies behind two pointers, out of the printers' reach: see package secret.
+type jar struct{ inner *[]http.Cookie }
+
 // newSession takes the cookies of an answer that arrived at now. life caps how long it is used.
 func newSession(c *Credential, cookies []http.Cookie, now time.Time, life time.Duration) *Session {
-	s := &Session{ID: rand.Text(), Created: now, Expires: now.Add(life), credential: c, cookies: cookies}
+	s := &Session{ID: rand.Text(), Created: now, Expires: now.Add(life), credential: c, cookies: &jar{&cookies}}
 	pairs := make([]string, 0, len(cookies))
 	for _, cookie := range cookies {
-		pairs = append(pairs, (&http.Cookie{Name: cookie.Name, Value: cookie.Value, Quoted: cookie.Quoted}).String())
+		value := cookie.Value
+		if cookie.Quoted {
+			value = `"` + value + `"`
+		}
+		// As it was set; http.Cookie would put quotes around a value with a comma or a space.
+		pairs = append(pairs, cookie.Name+"="+value)
 		if !cookie.Expires.IsZero() && cookie.Expires.Before(s.Expires) {
 			s.Expires = cookie.Expires
 		}
@@ -59,7 +68,7 @@ func (s *Session) Headers() map[string]string {
 }
 
 // Cookies are the cookies with their attributes; Expires is absolute, and zero where only the cap ends them.
-func (s *Session) Cookies() []http.Cookie { return append([]http.Cookie(nil), s.cookies...) }
+func (s *Session) Cookies() []http.Cookie { return slices.Clone(*s.cookies.inner) }
 
 // BaseURL is the gateway's.
 func (s *Session) BaseURL() string { return s.credential.BaseURL() }

@@ -1,0 +1,4 @@
+package noon
+
+// SessionCookies is for the fuzz target.
+var SessionCookies = sessionCookies
