@@ -60,6 +60,9 @@ func run(ctx context.Context, bin string) (err error) {
 	if err := d.setUpNoba(); err != nil {
 		return err
 	}
+	if err := d.setUpNoon(); err != nil {
+		return err
+	}
 	if err := d.send(); err != nil {
 		return err
 	}
@@ -68,9 +71,9 @@ func run(ctx context.Context, bin string) (err error) {
 }
 
 type demo struct {
-	ctx        context.Context
-	bin, dir   string
-	noah, noba *httptest.Server
+	ctx              context.Context
+	bin, dir         string
+	noah, noba, noon *httptest.Server
 }
 
 // startSignerd starts `signerd dev` and waits until it says that it serves. stop ends it and expects exit 0.
@@ -167,6 +170,8 @@ type request struct {
 	signed string   // the body that is signed
 	sent   string   // the body that is sent
 	forged bool
+	// session marks headers that are good for every request: signerctl is not told this one.
+	session bool
 }
 
 func (d *demo) send() error {
@@ -178,6 +183,7 @@ func (d *demo) send() error {
 		{title: "NOAH, the page's request with a body", sign: noah, base: d.noah.URL, method: "POST", target: "/v1/checkout/buy", signed: pageBody, sent: pageBody},
 		{title: "Noba, the page's path", sign: noba, base: d.noba.URL, method: "GET", target: "/v1/countries/US"},
 		{title: "Noba, a request with a body", sign: noba, base: d.noba.URL, method: "POST", target: "/v1/payments", signed: `{"amount":"100","currency":"USD"}`, sent: `{"amount":"100","currency":"USD"}`},
+		{title: "Noon, with the session of one login", sign: []string{"session", "noon", "demo-noon"}, base: d.noon.URL, method: "GET", target: "/identity/v1/whoami", session: true},
 		{title: "NOAH, the amount changed after signing: must be refused", sign: noah, base: d.noah.URL, method: "POST", target: "/v1/checkout/buy", signed: pageBody, sent: strings.Replace(pageBody, `"100"`, `"900"`, 1), forged: true},
 	} {
 		if err := d.signAndSend(r); err != nil {
@@ -193,7 +199,11 @@ func (d *demo) signAndSend(r request) error {
 	if len(r.typed) > 0 {
 		target, _, _ = strings.Cut(target, "?")
 	}
-	args := append(slices.Clone(r.sign), r.method, target, "-o", "json")
+	args := slices.Clone(r.sign)
+	if !r.session {
+		args = append(args, r.method, target)
+	}
+	args = append(args, "-o", "json")
 	for _, parameter := range r.typed {
 		args = append(args, "--query", parameter)
 	}
