@@ -120,6 +120,23 @@ func TestDefaultsAndRelativePaths(t *testing.T) {
 	}
 }
 
+func TestGrantsNameCallersOfEveryKind(t *testing.T) {
+	callers := []string{"unix:uid=1", "spiffe://example.org/orders", "dns:orders.internal"}
+	c, _, err := load(t, valid+"grants:\n  - callers: ["+strings.Join(callers, ", ")+"]\n    keys: [a]\n    operations: [GetKey]\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range callers {
+		caller, err := policy.ParseCaller(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Policy().Decide(policy.Question{Caller: caller, Operation: "GetKey", Key: "a"}); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 func TestASocketThatNobodyMayUseStaysClosed(t *testing.T) {
 	c, _, err := load(t, strings.Replace(valid, "app.sock}", `app.sock, mode: "0000"}`, 1))
 	if err != nil || c.Socket.Mode != 0 {
