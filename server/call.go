@@ -41,13 +41,17 @@ func callFrom(ctx context.Context) (*call, error) {
 	return c, nil
 }
 
-// healthPrefix marks the one service that needs neither identity nor permission: it says only whether signerd serves.
+// healthPrefix marks the one service that needs no permission, and no identity on the host itself (admitHealth): it says
+// only whether signerd serves.
 const healthPrefix = "/grpc.health.v1.Health/"
 
 // openCall opens the call's record, gives every refusal its status, and logs the outcome.
 func (s *Server) openCall(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	see(ctx)
 	if strings.HasPrefix(info.FullMethod, healthPrefix) {
+		if err := s.admitHealth(ctx); err != nil {
+			return nil, err
+		}
 		return next(ctx, req)
 	}
 	s.active.Add(1)
@@ -171,6 +175,9 @@ func topField(v *protovalidate.Violation) string {
 func (s *Server) refuseStreams(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 	see(stream.Context())
 	if strings.HasPrefix(info.FullMethod, healthPrefix) {
+		if err := s.admitHealth(stream.Context()); err != nil {
+			return err
+		}
 		return next(srv, stream)
 	}
 	st, _ := statusFor(stream.Context(), fmt.Errorf("%s streams", info.FullMethod), newRecordID(s.now()))

@@ -122,6 +122,11 @@ func (r *rig) listen(t testing.TB, path string, serve func(net.Listener) error) 
 	t.Helper()
 	inner, err := net.Listen("unix", path)
 	must(t, err)
+	return r.serveOn(t, inner, serve)
+}
+
+func (r *rig) serveOn(t testing.TB, inner net.Listener, serve func(net.Listener) error) *tellingListener {
+	t.Helper()
 	l := &tellingListener{Listener: inner, closed: make(chan struct{})}
 	served := make(chan error, 1)
 	go func() { served <- serve(l) }()

@@ -16,17 +16,40 @@ import (
 // Identify establishes who calls. It fails when nobody can be named; tests put another in its place.
 type Identify func(ctx context.Context) (policy.Caller, error)
 
-// PeerCaller identifies the process at the other end of a Unix socket by the credentials that the kernel vouches for.
+// PeerCaller identifies the process at the other end of a Unix socket by the credentials that the kernel vouches for, and a
+// TLS client by its certificate.
 func PeerCaller(ctx context.Context) (policy.Caller, error) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return policy.Caller{}, errors.New("the connection has no peer")
 	}
-	info, ok := p.AuthInfo.(unixPeer)
-	if !ok {
-		return policy.Caller{}, errors.New("the connection is not a Unix socket")
+	switch info := p.AuthInfo.(type) {
+	case unixPeer:
+		return policy.UnixCaller(info.uid)
+	case *tlsPeer:
+		return info.identify()
 	}
-	return policy.UnixCaller(info.uid)
+	return policy.Caller{}, errors.New("the connection proves nobody's identity")
+}
+
+// admitHealth lets a health check pass without identity from the host itself. From elsewhere it needs one, like any
+// request, so that strangers do not learn even whether signerd serves.
+func (s *Server) admitHealth(ctx context.Context) error {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return nil
+	}
+	if _, remote := p.AuthInfo.(*tlsPeer); !remote {
+		return nil
+	}
+	if addr, ok := p.Addr.(*net.TCPAddr); ok && addr.IP.IsLoopback() {
+		return nil
+	}
+	if _, err := s.identify(ctx); err != nil {
+		st, _ := statusFor(ctx, fmt.Errorf("%w: %w", errNoIdentity, err), newRecordID(s.now()))
+		return st.Err()
+	}
+	return nil
 }
 
 // unixPeer is what the kernel said when the connection was made.

@@ -21,6 +21,7 @@ import (
 	"buf.build/go/protovalidate"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -28,6 +29,7 @@ import (
 
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 	signerdv1 "github.com/signerd/signerd/gen/signerd/v1"
+	"github.com/signerd/signerd/internal/tlsfiles"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/upstream/noon"
@@ -176,13 +178,18 @@ func (s *Server) loaded() (*keystore.Keystore, error) {
 }
 
 // ServeApplications serves what applications call (SignerService and health checks) on a Unix socket, until Shutdown.
-func (s *Server) ServeApplications(l net.Listener) error { return s.serve(l, false) }
+func (s *Server) ServeApplications(l net.Listener) error { return s.serve(l, peerCredentials{}, false) }
+
+// ServeTLS serves what ServeApplications does over TLS 1.3 to clients with certificates, until Shutdown.
+func (s *Server) ServeTLS(l net.Listener, source *tlsfiles.Source) error {
+	return s.serve(l, newClientCertificates(source, s.now), false)
+}
 
 // ServeOperators serves everything on a Unix socket, the admin services included, until Shutdown.
-func (s *Server) ServeOperators(l net.Listener) error { return s.serve(l, true) }
+func (s *Server) ServeOperators(l net.Listener) error { return s.serve(l, peerCredentials{}, true) }
 
-func (s *Server) serve(l net.Listener, admin bool) error {
-	g := s.newGRPC()
+func (s *Server) serve(l net.Listener, handshake credentials.TransportCredentials, admin bool) error {
+	g := s.newGRPC(handshake)
 	signerdv1.RegisterSignerServiceServer(g, &signerService{Server: s})
 	healthpb.RegisterHealthServer(g, healthService{s.health, s.stopping})
 	if admin {
@@ -199,10 +206,10 @@ func (s *Server) serve(l net.Listener, admin bool) error {
 	return g.Serve(l)
 }
 
-func (s *Server) newGRPC() *grpc.Server {
+func (s *Server) newGRPC(handshake credentials.TransportCredentials) *grpc.Server {
 	return grpc.NewServer(
 		grpc.StatsHandler(refusals{s.metrics}),
-		grpc.Creds(peerCredentials{}),
+		grpc.Creds(handshake),
 		grpc.ChainUnaryInterceptor(s.openCall,
 			recovery.UnaryServerInterceptor(recovery.WithRecoveryHandlerContext(panicked)),
 			s.identifyCaller, s.validate),

@@ -1,0 +1,139 @@
+package server
+
+import (
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"net"
+	"time"
+
+	"google.golang.org/grpc/credentials"
+
+	"github.com/signerd/signerd/internal/tlsfiles"
+	"github.com/signerd/signerd/policy"
+)
+
+// certificateCaller identifies a client by its certificate: exactly one URI name, which is a SPIFFE ID; without any URI
+// name, exactly one DNS name without a wildcard. The common name is never looked at.
+func certificateCaller(leaf *x509.Certificate) (policy.Caller, error) {
+	uris, hosts, err := alternativeNames(leaf)
+	if err != nil {
+		return policy.Caller{}, err
+	}
+	switch {
+	case len(uris) == 1:
+		return policy.SPIFFECaller(uris[0])
+	case len(uris) > 1:
+		return policy.Caller{}, errors.New("the certificate has more than one URI name")
+	case len(hosts) == 1:
+		return policy.DNSCaller(hosts[0])
+	case len(hosts) > 1:
+		return policy.Caller{}, errors.New("the certificate has more than one DNS name and no URI name")
+	}
+	return policy.Caller{}, errors.New("the certificate has neither a URI nor a DNS name")
+}
+
+// The names that matter here, by their tag in GeneralName (RFC 5280, section 4.2.1.6).
+const (
+	tagDNSName = 2
+	tagURI     = 6
+)
+
+var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
+
+// alternativeNames reads the names as they stand in the certificate: crypto/x509 gives URIs parsed, and a parsed URI has
+// lost how it was written.
+func alternativeNames(leaf *x509.Certificate) (uris, hosts []string, err error) {
+	for _, extension := range leaf.Extensions {
+		if !extension.Id.Equal(oidSubjectAltName) {
+			continue
+		}
+		var names []asn1.RawValue
+		if rest, err := asn1.Unmarshal(extension.Value, &names); err != nil || len(rest) > 0 {
+			return nil, nil, errors.New("the certificate's alternative names cannot be read")
+		}
+		for _, name := range names {
+			switch {
+			case name.Class != asn1.ClassContextSpecific:
+			case name.Tag == tagURI:
+				uris = append(uris, string(name.Bytes))
+			case name.Tag == tagDNSName:
+				hosts = append(hosts, string(name.Bytes))
+			}
+		}
+	}
+	return uris, hosts, nil
+}
+
+// tlsPeer is what the handshake proved. The caller is worked out once; whether the certificate still counts, on each
+// request.
+type tlsPeer struct {
+	credentials.CommonAuthInfo
+	source *tlsfiles.Source
+	client *tlsfiles.Client
+	caller policy.Caller
+	err    error // why caller is nobody
+}
+
+// AuthType implements credentials.AuthInfo.
+func (*tlsPeer) AuthType() string { return "tls" }
+
+// identify names the client while its certificate is trusted, valid and not revoked.
+func (p *tlsPeer) identify() (policy.Caller, error) {
+	if p.err != nil {
+		return policy.Caller{}, p.err
+	}
+	if err := p.source.Verify(p.client); err != nil {
+		return policy.Caller{}, err
+	}
+	return p.caller, nil
+}
+
+// clientCertificates makes TLS 1.3 handshakes that require a client certificate, and ends a connection when that
+// certificate ends.
+type clientCertificates struct {
+	credentials.TransportCredentials
+	source *tlsfiles.Source
+	now    func() time.Time
+}
+
+func newClientCertificates(source *tlsfiles.Source, now func() time.Time) credentials.TransportCredentials {
+	return clientCertificates{credentials.NewTLS(source.Config()), source, now}
+}
+
+// ServerHandshake implements credentials.TransportCredentials.
+func (c clientCertificates) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := c.TransportCredentials.ServerHandshake(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	state, ok := info.(credentials.TLSInfo)
+	if !ok || len(state.State.PeerCertificates) == 0 {
+		return nil, nil, errors.Join(errors.New("the handshake gave no client certificate"), conn.Close())
+	}
+	chain := state.State.PeerCertificates
+	p := &tlsPeer{CommonAuthInfo: state.CommonAuthInfo, source: c.source, client: &tlsfiles.Client{Leaf: chain[0], Intermediates: chain[1:]}}
+	p.caller, p.err = certificateCaller(chain[0])
+	return newExpiringConn(conn, chain[0].NotAfter.Sub(c.now())), p, nil
+}
+
+// Clone implements credentials.TransportCredentials.
+func (c clientCertificates) Clone() credentials.TransportCredentials {
+	return clientCertificates{c.TransportCredentials.Clone(), c.source, c.now}
+}
+
+// expiringConn is a connection that closes itself when its client's certificate ends.
+type expiringConn struct {
+	net.Conn
+	end *time.Timer
+}
+
+func newExpiringConn(conn net.Conn, life time.Duration) *expiringConn {
+	return &expiringConn{conn, time.AfterFunc(life, func() { _ = conn.Close() })}
+}
+
+// Close implements net.Conn.
+func (c *expiringConn) Close() error {
+	c.end.Stop()
+	return c.Conn.Close()
+}
