@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"time"
 
 	"github.com/signerd/signerd/internal/config"
 	"github.com/signerd/signerd/keystore"
@@ -28,6 +29,12 @@ func check(ctx context.Context, configFile string, stdout io.Writer) error {
 	for _, socket := range []config.Socket{c.Socket, c.AdminSocket} {
 		_, err := checkSocket(socket.Path)
 		r.add("socket "+socket.Path, err)
+	}
+	if source, err := loadTLS(c.TLS); c.TLS.Enabled() {
+		r.add("TLS files", err)
+		if err == nil && time.Now().After(source.NotAfter()) {
+			r.warn("tls.certificate: it has expired; clients will refuse it")
+		}
 	}
 	switch err := contents(ctx, c); {
 	case errors.Is(err, bolt.ErrInUse):

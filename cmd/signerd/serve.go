@@ -91,7 +91,7 @@ func (d daemon) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	failed := make(chan error, 3)
+	failed := make(chan error, 4) // one a listener
 	if d.config.Metrics.Address != "" {
 		stop, err := serveMetrics(d.config.Metrics.Address, m, failed)
 		if err != nil {
@@ -105,6 +105,11 @@ func (d daemon) run(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, d.shutdown(s))
 	}
+	stopTLS, err := d.listenTLS(s, failed)
+	if err != nil {
+		return errors.Join(err, d.shutdown(s))
+	}
+	defer stopTLS()
 	// Health says NOT_SERVING from here until every key is loaded.
 	keys, err := keystore.Open(ctx, kc)
 	if err != nil {
@@ -136,7 +141,7 @@ func (d daemon) run(ctx context.Context) (err error) {
 	return errors.Join(err, d.shutdown(s))
 }
 
-// listen starts both listeners. closeAll closes those that were started.
+// listen starts the listeners on Unix sockets. closeAll closes those that were started.
 func (d daemon) listen(s *server.Server, failed chan<- error) (closeAll func(), err error) {
 	var listeners []net.Listener
 	closeAll = func() {

@@ -40,6 +40,8 @@ type Config struct {
 	Socket Socket `yaml:"socket"`
 	// AdminSocket is where operators call; it serves everything. Required, and not the same as Socket.
 	AdminSocket Socket `yaml:"admin_socket"`
+	// TLS is where applications on other hosts call. Default: nowhere.
+	TLS TLS `yaml:"tls"`
 	// Grants say who may do what. Default: nobody may do anything.
 	Grants []Grant `yaml:"grants"`
 	// Noon says how signerd talks to the Noon partner gateway.
@@ -75,7 +77,7 @@ type Socket struct {
 
 // Grant allows each caller each operation on each key.
 type Grant struct {
-	// Callers are such as unix:uid=1000. At least one.
+	// Callers are unix:uid=1000, spiffe://example.org/orders or dns:orders.internal. At least one.
 	Callers []string `yaml:"callers"`
 	// Keys are key names, or * for every key. At least one.
 	Keys []string `yaml:"keys"`
@@ -204,7 +206,7 @@ func refuseNulls(n *yaml.Node) error {
 
 // resolve makes paths absolute, in their one spelling.
 func (c *Config) resolve(dir string) {
-	for _, p := range []*string{&c.Store, &c.Anchor, &c.RootKey.File, &c.Socket.Path, &c.AdminSocket.Path, &c.Noon.CAFile} {
+	for _, p := range append(c.TLS.paths(), &c.Store, &c.Anchor, &c.RootKey.File, &c.Socket.Path, &c.AdminSocket.Path, &c.Noon.CAFile) {
 		switch {
 		case *p == "":
 		case filepath.IsAbs(*p):
@@ -269,7 +271,7 @@ func (c *Config) check(tree *yaml.Node) error {
 			return fault([]any{"noon", "base_urls", i}, "%w", err)
 		}
 	}
-	return nil
+	return c.TLS.check(fault)
 }
 
 // defaults is what a file is read into: what it says replaces them, zeros included.
