@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/signerd/signerd/internal/metrics"
+	"github.com/signerd/signerd/internal/tlsfiles"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/upstream/noon"
 )
@@ -22,6 +23,7 @@ const scrapeTimeout = 10 * time.Second
 type observed struct {
 	keys   atomic.Pointer[keystore.Keystore]
 	broker atomic.Pointer[noon.Broker]
+	tls    atomic.Pointer[tlsfiles.Source]
 }
 
 func (o *observed) state() metrics.State {
@@ -40,6 +42,9 @@ func (o *observed) state() metrics.State {
 			s.Sessions++
 			s.OldestSession = max(s.OldestSession, time.Since(session.Created))
 		}
+	}
+	if source := o.tls.Load(); source != nil {
+		s.CertificateEnds = source.NotAfter()
 	}
 	return s
 }

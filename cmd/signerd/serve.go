@@ -105,7 +105,7 @@ func (d daemon) run(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, d.shutdown(s))
 	}
-	stopTLS, err := d.listenTLS(s, failed)
+	stopTLS, err := d.listenTLS(s, &seen, failed)
 	if err != nil {
 		return errors.Join(err, d.shutdown(s))
 	}

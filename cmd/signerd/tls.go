@@ -30,7 +30,7 @@ func loadTLS(c config.TLS) (*tlsfiles.Source, error) {
 }
 
 // listenTLS serves applications over TLS, if so configured, and keeps up with the files until stop is called.
-func (d daemon) listenTLS(s *server.Server, failed chan<- error) (stop func(), err error) {
+func (d daemon) listenTLS(s *server.Server, seen *observed, failed chan<- error) (stop func(), err error) {
 	source, err := loadTLS(d.config.TLS)
 	if source == nil {
 		return func() {}, err
@@ -39,6 +39,7 @@ func (d daemon) listenTLS(s *server.Server, failed chan<- error) (stop func(), e
 	if err != nil {
 		return nil, fmt.Errorf("tls.address: %w", err)
 	}
+	seen.tls.Store(source)
 	stop = d.followTLS(source)
 	d.log.Info("listening", "tls", l.Addr().String(), "certificate_ends", source.NotAfter())
 	go func() { failed <- s.ServeTLS(l, source) }()

@@ -57,13 +57,13 @@ var never = []struct{ part, forbidden []string }{
 	{[]string{"upstream", "policy"}, []string{"keystore", "server", "cmd", "gen", "google.golang.org/grpc", "go.etcd.io/bbolt"}},
 	{[]string{"upstream"}, []string{"policy", "internal/config"}},
 	{[]string{"policy"}, []string{"upstream", "internal"}},
-	{[]string{"keystore"}, []string{"server", "cmd", "gen", "google.golang.org/grpc", "upstream/noah", "upstream/noba"}},
+	{[]string{"keystore"}, []string{"server", "cmd", "gen", "google.golang.org/grpc", "upstream/noah", "upstream/noba", "upstream/noon"}},
 	{[]string{"server"}, []string{"keystore/bolt", "keystore/memory", "cmd", "go.etcd.io/bbolt", "internal/config", "internal/partners"}},
 	{[]string{"cmd/signerctl", "client"}, []string{"server", "keystore", "policy", "audit", "upstream"}},
 	{[]string{"cmd/signerd"}, []string{"internal/partners", "internal/interop", "internal/certtest", "keystore/memory", "keystore/storetest"}},
 	{[]string{"internal/partners"}, []string{"upstream", "policy", "keystore", "server", "internal/jsonstringify", "github.com/golang-jwt/jwt"}},
 	{[]string{"internal/tlsfiles"}, []string{"policy", "keystore", "server", "upstream", "google.golang.org/grpc"}},
-	{[]string{"internal/secret", "internal/durable", "internal/rootkey", "internal/jsonstringify", "internal/version"},
+	{[]string{"internal/secret", "internal/durable", "internal/rootkey", "internal/jsonstringify", "internal/version", "internal/metrics"},
 		[]string{"keystore", "server", "policy", "upstream", "cmd", "gen"}},
 }
 

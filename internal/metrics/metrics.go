@@ -25,6 +25,8 @@ type State struct {
 	// Sessions is the number of Noon sessions kept, OldestSession the age of the oldest; 0 without any.
 	Sessions      int
 	OldestSession time.Duration
+	// CertificateEnds is when the TLS certificate in force expires; zero without TLS.
+	CertificateEnds time.Time
 }
 
 // KeyLabels tell keys apart; Enabled is "true" or "false".
@@ -102,12 +104,13 @@ var (
 	descKeys     = prometheus.NewDesc("signerd_keys", "Keys.", []string{"scheme", "environment", "enabled"}, nil)
 	descVersions = prometheus.NewDesc("signerd_key_versions", "Versions of keys.", []string{"scheme", "state"}, nil)
 	descSessions = prometheus.NewDesc("signerd_noon_sessions", "Noon sessions that are kept.", nil, nil)
+	descExpiry   = prometheus.NewDesc("signerd_tls_certificate_expiry_timestamp_seconds", "When the TLS certificate in force expires.", nil, nil)
 	descOldest   = prometheus.NewDesc("signerd_noon_session_age_seconds", "Age of the oldest Noon session that is kept.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (stateCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descServing, descKeys, descVersions, descSessions, descOldest} {
+	for _, d := range []*prometheus.Desc{descServing, descKeys, descVersions, descSessions, descOldest, descExpiry} {
 		out <- d
 	}
 }
@@ -131,4 +134,7 @@ func (c stateCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	gauge(descSessions, float64(s.Sessions))
 	gauge(descOldest, s.OldestSession.Seconds())
+	if !s.CertificateEnds.IsZero() {
+		gauge(descExpiry, float64(s.CertificateEnds.Unix()))
+	}
 }

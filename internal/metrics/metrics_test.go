@@ -1,0 +1,46 @@
+package metrics_test
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/signerd/signerd/internal/metrics"
+)
+
+func TestAScrapeSaysWhatSignerdIsAndDid(t *testing.T) {
+	m := metrics.New("v1.2.3", func() metrics.State {
+		return metrics.State{
+			Serving:  true,
+			Keys:     map[metrics.KeyLabels]int{{Scheme: "noah", Environment: "prod", Enabled: "false"}: 3},
+			Versions: map[metrics.VersionLabels]int{{Scheme: "noah", State: "PENDING"}: 4},
+			Sessions: 2, OldestSession: time.Minute, CertificateEnds: time.Unix(1800000000, 0),
+		}
+	})
+	for range 2 {
+		m.Call("SignNoahRequest", "OK", "noah", 300*time.Microsecond)
+	}
+	m.Refused("ResourceExhausted")
+	m.Login("rejected")
+	answer := httptest.NewRecorder()
+	m.Handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	text := answer.Body.String()
+	for _, want := range []string{
+		`signerd_request_duration_seconds_bucket{code="OK",operation="SignNoahRequest",scheme="noah",le="0.00025"} 0`,
+		`signerd_request_duration_seconds_bucket{code="OK",operation="SignNoahRequest",scheme="noah",le="0.0005"} 2`,
+		`signerd_library_refusals_total{code="ResourceExhausted"} 1`,
+		`signerd_noon_logins_total{outcome="rejected"} 1`,
+		`signerd_keys{enabled="false",environment="prod",scheme="noah"} 3`,
+		`signerd_key_versions{scheme="noah",state="PENDING"} 4`,
+		`signerd_noon_sessions 2`,
+		`signerd_noon_session_age_seconds 60`,
+		`signerd_tls_certificate_expiry_timestamp_seconds 1.8e+09`,
+		`signerd_serving 1`,
+		`version="v1.2.3"`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the scrape does not say %s", want)
+		}
+	}
+}
