@@ -15,6 +15,7 @@ import (
 )
 
 // gateway is a Noon in memory: it counts, and answers as the test says. Virtual time needs a transport without sockets.
+// Every sleep in this file is inside synctest, and takes no real time.
 type gateway struct {
 	mu       sync.Mutex
 	logins   []time.Time
@@ -162,7 +163,7 @@ func TestACallerThatReportsEverySessionStaysWithinTheLimit(t *testing.T) {
 			case !errors.Is(err, noon.ErrRateLimited):
 				t.Fatalf("error %v, want ErrRateLimited", err)
 			}
-			time.Sleep(50 * time.Millisecond) // virtual
+			time.Sleep(50 * time.Millisecond)
 		}
 		logins, _ := g.count()
 		if most := 3 + int(10*time.Minute/(20*time.Second)); logins > most || logins < most-1 {
