@@ -20,7 +20,7 @@ func (s *Server) decide(ctx context.Context, name string) (*policy.Permit, error
 		return nil, fmt.Errorf("operation %s was decided with the wrong scope", c.permission.operation)
 	}
 	c.key = name
-	permit, err := s.policy.Decide(policy.Question{Caller: c.caller, Operation: c.permission.operation, Key: name})
+	permit, err := s.policy.Load().Decide(policy.Question{Caller: c.caller, Operation: c.permission.operation, Key: name})
 	c.allowed = err == nil
 	return permit, err
 }

@@ -171,11 +171,20 @@ func topField(v *protovalidate.Violation) string {
 	return "request"
 }
 
-// refuseStreams lets only health checks stream: no service of signerd's does.
+// reflectionPrefixes are the services that tell of services; they are registered only where configured.
+var reflectionPrefixes = []string{"/grpc.reflection.v1.ServerReflection/", "/grpc.reflection.v1alpha.ServerReflection/"}
+
+// refuseStreams lets only health checks and reflection stream: no service of signerd's does.
 func (s *Server) refuseStreams(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 	see(stream.Context())
 	if strings.HasPrefix(info.FullMethod, healthPrefix) {
 		if err := s.admitHealth(stream.Context()); err != nil {
+			return err
+		}
+		return next(srv, stream)
+	}
+	if slices.ContainsFunc(reflectionPrefixes, func(prefix string) bool { return strings.HasPrefix(info.FullMethod, prefix) }) {
+		if err := s.admitIdentified(stream.Context()); err != nil {
 			return err
 		}
 		return next(srv, stream)

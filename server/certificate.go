@@ -95,16 +95,18 @@ type clientCertificates struct {
 	credentials.TransportCredentials
 	source *tlsfiles.Source
 	now    func() time.Time
+	failed func(remote net.Addr, err error) // is told of handshakes that fail
 }
 
-func newClientCertificates(source *tlsfiles.Source, now func() time.Time) credentials.TransportCredentials {
-	return clientCertificates{credentials.NewTLS(source.Config()), source, now}
+func newClientCertificates(source *tlsfiles.Source, now func() time.Time, failed func(net.Addr, error)) credentials.TransportCredentials {
+	return clientCertificates{credentials.NewTLS(source.Config()), source, now, failed}
 }
 
 // ServerHandshake implements credentials.TransportCredentials.
 func (c clientCertificates) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := c.TransportCredentials.ServerHandshake(raw)
 	if err != nil {
+		c.failed(raw.RemoteAddr(), err)
 		return nil, nil, err
 	}
 	state, ok := info.(credentials.TLSInfo)
@@ -119,7 +121,7 @@ func (c clientCertificates) ServerHandshake(raw net.Conn) (net.Conn, credentials
 
 // Clone implements credentials.TransportCredentials.
 func (c clientCertificates) Clone() credentials.TransportCredentials {
-	return clientCertificates{c.TransportCredentials.Clone(), c.source, c.now}
+	return clientCertificates{c.TransportCredentials.Clone(), c.source, c.now, c.failed}
 }
 
 // expiringConn is a connection that closes itself when its client's certificate ends.

@@ -26,7 +26,7 @@ const metadataRecordID = "record_id"
 var (
 	errNoIdentity  = errors.New("no client identity")
 	errWrongScheme = errors.New("the key belongs to another partner")
-	errNotReady    = errors.New("keys are not loaded yet")
+	errNotReady    = errors.New("the keys are not loaded yet")
 )
 
 // errorRow gives one domain error its code, its stable reason, and the text that callers see. An empty text means the

@@ -54,6 +54,7 @@ type setup struct {
 	bolt         bool // keep the keys in a file
 	unopened     bool // the server has no keys yet
 	applications bool // serve applications only
+	reflection   bool
 	dial         []grpc.DialOption
 }
 
@@ -97,7 +98,7 @@ func start(t testing.TB, s setup) *rig {
 	r.server, err = server.New(server.Config{
 		Noon: broker, Metrics: s.metrics,
 		Policy: p, Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Identify: s.identify, Limits: s.limits, Now: r.clock.Now, Version: "v0-test",
+		Identify: s.identify, Limits: s.limits, Now: r.clock.Now, Version: "v0-test", Reflection: s.reflection,
 	})
 	must(t, err)
 	if !s.unopened {

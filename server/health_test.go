@@ -2,12 +2,17 @@ package server_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
+	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/server"
 )
 
@@ -53,7 +58,7 @@ func TestHealthSaysWhetherKeysAreServed(t *testing.T) {
 	_, err = r.signNOAH(as(t, operator), "a")
 	must(t, err)
 
-	r.server.CloseKeys()
+	r.server.CloseKeys(errors.New("the disk is on fire"))
 	r.healthIs(t, notServing)
 	_, err = r.signNOAH(as(t, operator), "a")
 	r.refused(t, err, codes.Unavailable, "STORE_UNAVAILABLE")
@@ -69,12 +74,45 @@ func TestHealthSaysWhetherKeysAreServed(t *testing.T) {
 	}
 }
 
+func TestStatusAndLogSayWhyNothingIsServed(t *testing.T) {
+	t.Parallel()
+	r := start(t, setup{unopened: true})
+	is := func(reason server.Reason, text string) {
+		t.Helper()
+		out, err := r.system.GetStatus(as(t, operator), &adminv1.GetStatusRequest{})
+		must(t, err)
+		if out.GetServing() != (reason == "") || out.GetReason() != text {
+			t.Errorf("status says %v", out)
+		}
+		if got := r.server.Readiness(); got.Reason != reason || got.Text != text {
+			t.Errorf("readiness is %+v", got)
+		}
+		if want := fmt.Sprintf(`"reason":%q,"text":%q`, reason, text); !strings.Contains(r.log.String(), want) {
+			t.Errorf("the log never says %s", want)
+		}
+	}
+	is(server.ReasonStarting, "the keys are not loaded yet")
+	for _, tt := range []struct {
+		cause error
+		text  string
+	}{
+		{keystore.ErrRolledBack, keystore.ErrRolledBack.Error()},
+		{fmt.Errorf("record %q: %w", "key/secretly-named", keystore.ErrDamaged), keystore.ErrDamaged.Error()},
+		{errors.New("something new about secretly-named"), "the store can no longer be vouched for"},
+	} {
+		r.server.Open(r.keys)
+		is("", "")
+		r.server.CloseKeys(tt.cause)
+		is(server.ReasonStore, tt.text)
+	}
+}
+
 func TestHealthChecksAreNotLogged(t *testing.T) {
 	t.Parallel()
 	r := start(t, setup{})
 	r.healthIs(t, serving)
-	if text := r.log.String(); text != "" {
-		t.Errorf("the log has %s", text)
+	if calls := r.log.lines(t); len(calls) > 0 {
+		t.Errorf("the log has %+v", calls)
 	}
 }
 
@@ -103,7 +141,7 @@ func TestAHealthWatchHearsOfEveryChange(t *testing.T) {
 		w := r.watch(t, name, notServing)
 		r.server.Open(r.keys)
 		wants(t, w, serving)
-		r.server.CloseKeys()
+		r.server.CloseKeys(keystore.ErrUnavailable)
 		wants(t, w, notServing)
 	}
 }
@@ -130,4 +168,7 @@ func TestAHealthWatchDoesNotHoldUpShutdown(t *testing.T) {
 		}
 	}
 	r.server.Open(r.keys) // too late
+	if got := r.server.Readiness().Reason; got != server.ReasonStopping {
+		t.Errorf("after the end, the reason is %q", got)
+	}
 }

@@ -45,6 +45,11 @@ func (s *Server) admitHealth(ctx context.Context) error {
 	if addr, ok := p.Addr.(*net.TCPAddr); ok && addr.IP.IsLoopback() {
 		return nil
 	}
+	return s.admitIdentified(ctx)
+}
+
+// admitIdentified lets pass whoever has an identity, for what needs no permission.
+func (s *Server) admitIdentified(ctx context.Context) error {
 	if _, err := s.identify(ctx); err != nil {
 		st, _ := statusFor(ctx, fmt.Errorf("%w: %w", errNoIdentity, err), newRecordID(s.now()))
 		return st.Err()

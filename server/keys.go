@@ -112,7 +112,7 @@ func (s *keyService) ListKeys(ctx context.Context, in *adminv1.ListKeysRequest) 
 		page := keys.List(name, size+1)
 		for _, key := range page {
 			name = key.Name
-			if _, err := s.policy.Decide(policy.Question{Caller: c.caller, Operation: c.permission.operation, Key: key.Name}); err != nil {
+			if _, err := s.policy.Load().Decide(policy.Question{Caller: c.caller, Operation: c.permission.operation, Key: key.Name}); err != nil {
 				continue
 			}
 			// Only a key that the caller may list makes a next page: others must not show in the token.

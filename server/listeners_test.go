@@ -83,7 +83,7 @@ func TestAConnectionOverTCPIsClosedUnanswered(t *testing.T) {
 			<-served
 		})
 	}
-	if text := r.log.String(); text != "" {
-		t.Errorf("the log has %s", text)
+	if calls := r.log.lines(t); len(calls) > 0 {
+		t.Errorf("the log has %+v", calls)
 	}
 }

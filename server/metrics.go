@@ -14,12 +14,15 @@ type Metrics interface {
 	Call(operation, code, scheme string, took time.Duration)
 	// Refused tells of a request that the gRPC library refused before signerd saw it.
 	Refused(code string)
+	// HandshakeFailed tells of a TLS connection that did not come about.
+	HandshakeFailed()
 }
 
 type noMetrics struct{}
 
 func (noMetrics) Call(string, string, string, time.Duration) {}
 func (noMetrics) Refused(string)                             {}
+func (noMetrics) HandshakeFailed()                           {}
 
 // refusals notices the requests that never reach the interceptors.
 type refusals struct{ metrics Metrics }

@@ -3,6 +3,7 @@ package server_test
 import (
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,10 +12,11 @@ import (
 
 // counted is Metrics that remembers.
 type counted struct {
-	mu      sync.Mutex
-	calls   []string
-	refused []string
-	changed chan struct{}
+	mu         sync.Mutex
+	calls      []string
+	refused    []string
+	handshakes atomic.Int64
+	changed    chan struct{}
 }
 
 func (c *counted) Call(operation, code, scheme string, _ time.Duration) {
@@ -29,6 +31,8 @@ func (c *counted) Refused(code string) {
 	c.refused = append(c.refused, code)
 	c.changed <- struct{}{}
 }
+
+func (c *counted) HandshakeFailed() { c.handshakes.Add(1) }
 
 func TestEveryRequestIsCountedOnce(t *testing.T) {
 	t.Parallel()

@@ -45,6 +45,7 @@ type line struct {
 	Cause      string `json:"cause"`
 }
 
+// lines are those of calls.
 func (b *logBuffer) lines(t testing.TB) []line {
 	t.Helper()
 	var out []line
@@ -52,7 +53,9 @@ func (b *logBuffer) lines(t testing.TB) []line {
 	for dec.More() {
 		var l line
 		must(t, dec.Decode(&l))
-		out = append(out, l)
+		if l.Message == "call" {
+			out = append(out, l)
+		}
 	}
 	return out
 }
@@ -120,7 +123,7 @@ func (r *rig) library(t testing.TB, err error, code codes.Code) {
 	if err == nil || !ok || st.Code() != code || len(st.Details()) > 0 {
 		t.Errorf("got %v with details %v; want a bare %v", err, st.Details(), code)
 	}
-	if text := r.log.String(); text != "" {
-		t.Errorf("the log has %s", text)
+	if calls := r.log.lines(t); len(calls) > 0 {
+		t.Errorf("the log has %+v", calls)
 	}
 }

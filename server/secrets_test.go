@@ -114,7 +114,7 @@ func TestNoSecretIsHeardOrLogged(t *testing.T) {
 	gone, cancel := context.WithCancel(as(t, operator))
 	cancel()
 	s.imports(gone, noah, noba)
-	r.server.CloseKeys()
+	r.server.CloseKeys(errors.New("the test says so"))
 	s.imports(as(t, operator), noah, noba)
 	must(t, r.server.Shutdown(context.Background()))
 	s.imports(as(t, operator), noah, noba)

@@ -25,12 +25,12 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
 	"google.golang.org/protobuf/proto"
 
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 	signerdv1 "github.com/signerd/signerd/gen/signerd/v1"
 	"github.com/signerd/signerd/internal/tlsfiles"
-	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/upstream/noon"
 )
@@ -78,11 +78,13 @@ type Config struct {
 	Version string
 	// Development marks `signerd dev` in GetStatus.
 	Development bool
+	// Reflection lets callers ask which services and messages there are.
+	Reflection bool
 }
 
 // Server serves signerd's services on any number of listeners. All methods are safe for concurrent use.
 type Server struct {
-	policy      *policy.Policy
+	policy      atomic.Pointer[policy.Policy]
 	noon        *noon.Broker
 	metrics     Metrics
 	log         *slog.Logger
@@ -90,13 +92,14 @@ type Server struct {
 	now         func() time.Time
 	version     string
 	development bool
+	reflection  bool
 	started     time.Time
 	limits      Limits
 	validator   protovalidate.Validator
 	health      *health.Server
 	stopping    context.Context // ends when Shutdown begins
 	stop        context.CancelFunc
-	keys        atomic.Pointer[keystore.Keystore]
+	ready       atomic.Pointer[Readiness]
 	active      atomic.Int64 // calls whose message has arrived and whose answer has not left
 
 	mu      sync.Mutex
@@ -109,8 +112,9 @@ func New(c Config) (*Server, error) {
 	if c.Policy == nil || c.Log == nil || c.Noon == nil {
 		return nil, errors.New("a server needs a policy, a log and a broker of Noon sessions")
 	}
-	s := &Server{policy: c.Policy, noon: c.Noon, metrics: c.Metrics, log: c.Log, identify: c.Identify, now: c.Now, version: c.Version,
-		development: c.Development, limits: c.Limits, health: health.NewServer()}
+	s := &Server{noon: c.Noon, metrics: c.Metrics, log: c.Log, identify: c.Identify, now: c.Now, version: c.Version,
+		development: c.Development, reflection: c.Reflection, limits: c.Limits, health: health.NewServer()}
+	s.policy.Store(c.Policy)
 	if s.identify == nil {
 		s.identify = PeerCaller
 	}
@@ -126,7 +130,7 @@ func New(c Config) (*Server, error) {
 	if s.validator, err = protovalidate.New(protovalidate.WithMessages(requestMessages()...)); err != nil {
 		return nil, fmt.Errorf("compiling the request rules: %w", err)
 	}
-	s.setHealth(healthpb.HealthCheckResponse_NOT_SERVING)
+	s.become(Readiness{Reason: ReasonStarting, Text: errNotReady.Error()})
 	return s, nil
 }
 
@@ -147,39 +151,16 @@ func requestMessages() []proto.Message {
 	}
 }
 
-// Open starts serving the keys of an open keystore.
-func (s *Server) Open(keys *keystore.Keystore) {
-	s.keys.Store(keys)
-	s.setHealth(healthpb.HealthCheckResponse_SERVING)
-}
-
-// CloseKeys stops serving keys, when the keystore can no longer be vouched for.
-func (s *Server) CloseKeys() {
-	s.setHealth(healthpb.HealthCheckResponse_NOT_SERVING)
-	s.keys.Store(nil)
-}
-
-func (s *Server) setHealth(status healthpb.HealthCheckResponse_ServingStatus) {
-	s.health.SetServingStatus("", status)
-	for _, d := range services {
-		s.health.SetServingStatus(d.ServiceName, status)
-	}
-}
-
-// loaded is the open keystore, or errNotReady.
-func (s *Server) loaded() (*keystore.Keystore, error) {
-	if keys := s.keys.Load(); keys != nil {
-		return keys, nil
-	}
-	return nil, errNotReady
-}
+// SetPolicy replaces the policy. Requests that are decided from now on are decided by it.
+func (s *Server) SetPolicy(p *policy.Policy) { s.policy.Store(p) }
 
 // ServeApplications serves what applications call (SignerService and health checks) on a Unix socket, until Shutdown.
 func (s *Server) ServeApplications(l net.Listener) error { return s.serve(l, peerCredentials{}, false) }
 
 // ServeTLS serves what ServeApplications does over TLS 1.3 to clients with certificates, until Shutdown.
 func (s *Server) ServeTLS(l net.Listener, source *tlsfiles.Source) error {
-	return s.serve(l, newClientCertificates(source, s.now), false)
+	failures := &handshakes{metrics: s.metrics, log: s.log, now: s.now}
+	return s.serve(l, newClientCertificates(source, s.now, failures.failed), false)
 }
 
 // ServeOperators serves everything on a Unix socket, the admin services included, until Shutdown.
@@ -192,6 +173,9 @@ func (s *Server) serve(l net.Listener, handshake credentials.TransportCredential
 	if admin {
 		adminv1.RegisterKeyServiceServer(g, &keyService{Server: s})
 		adminv1.RegisterSystemServiceServer(g, &systemService{Server: s})
+	}
+	if s.reflection {
+		reflection.Register(g)
 	}
 	s.mu.Lock()
 	if s.stopped {
@@ -240,47 +224,14 @@ func (l Limits) orDefaults() Limits {
 	return l
 }
 
-// healthService ends its watches when Shutdown begins, which would otherwise wait for clients to end them.
-type healthService struct {
-	*health.Server
-	stopping context.Context
-}
-
-// Watch implements healthpb.HealthServer.
-func (h healthService) Watch(in *healthpb.HealthCheckRequest, stream healthpb.Health_WatchServer) error {
-	ctx, cancel := context.WithCancel(stream.Context())
-	defer cancel()
-	defer context.AfterFunc(h.stopping, cancel)()
-	err := h.Server.Watch(in, watchStream{stream, ctx})
-	if h.stopping.Err() == nil {
-		return err
-	}
-	// The watch may have ended before it passed on the last word.
-	_ = stream.Send(&healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_NOT_SERVING})
-	return nil
-}
-
-// watchStream is a stream with a context of its own.
-type watchStream struct {
-	healthpb.Health_WatchServer
-	ctx context.Context
-}
-
-// Context implements grpc.ServerStream.
-func (w watchStream) Context() context.Context { return w.ctx }
-
 // arrival is how long a message may take to arrive once Shutdown has begun.
 const arrival = 2 * time.Second
 
 // Shutdown refuses new requests, answers those under way, and returns; when ctx ends first, it cuts them off and
 // returns ctx's error. A request whose message does not arrive is not under way: it cannot hold signerd up.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.health.Shutdown()
+	servers := s.startStopping()
 	s.stop()
-	s.mu.Lock()
-	s.stopped = true
-	servers := s.servers
-	s.mu.Unlock()
 	watching, enough := context.WithCancel(ctx)
 	defer enough()
 	drained := make(chan struct{})
@@ -308,6 +259,19 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 		return ctx.Err()
 	}
+}
+
+// startStopping lets no listener and no change of health in any more. Requests under way keep their keys.
+func (s *Server) startStopping() []*grpc.Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopped {
+		s.stopped = true
+		s.health.Shutdown()
+		r := Readiness{Reason: ReasonStopping, Text: "it is stopping", keys: s.ready.Load().keys}
+		s.ready.Store(&r)
+	}
+	return s.servers
 }
 
 // allAnswered is closed once messages have had their time to arrive and every call that did is answered.

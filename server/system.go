@@ -28,13 +28,12 @@ func (s *systemService) GetStatus(ctx context.Context, _ *adminv1.GetStatusReque
 		Version: s.version, GoVersion: runtime.Version(), StartTime: timestamppb.New(s.started),
 		Development: s.development, Caller: c.caller.String(),
 	}
-	keys, err := s.loaded()
-	if err != nil {
-		out.Reason = err.Error()
+	ready := s.Readiness()
+	out.Serving, out.Reason = ready.Reason == "", ready.Text
+	if ready.Keys() == nil {
 		return out, nil
 	}
-	stats := keys.Stats()
-	out.Serving = true
+	stats := ready.Keys().Stats()
 	out.KeyCount, out.KeyVersionCount = uint32(stats.Keys), uint32(stats.Versions)
 	out.StoreCounter, out.RootKeyId = stats.Counter, stats.RootKeyID
 	return out, nil

@@ -32,6 +32,7 @@ type tlsRig struct {
 	clients *certtest.Authority
 	roots   *x509.CertPool // what clients trust
 	address string
+	metrics *counted
 }
 
 // startTLS serves over TLS with files in a folder of the test's, and the key "a" to sign with.
@@ -44,7 +45,8 @@ func startTLS(t *testing.T) *tlsRig {
 		must(t, err)
 		grants = append(grants, policy.Grant{Callers: []policy.Caller{c}, Keys: []string{policy.Any}, Operations: []policy.Operation{policy.Any}})
 	}
-	r := &tlsRig{rig: start(t, setup{peers: true, grants: grants}), roots: x509.NewCertPool()}
+	m := &counted{}
+	r := &tlsRig{rig: start(t, setup{peers: true, grants: grants, metrics: m}), roots: x509.NewCertPool(), metrics: m}
 	r.importedNOAH(t, "a")
 
 	now := r.clock.Now()

@@ -12,24 +12,30 @@ import (
 
 	"github.com/signerd/signerd/internal/metrics"
 	"github.com/signerd/signerd/internal/tlsfiles"
-	"github.com/signerd/signerd/keystore"
+	"github.com/signerd/signerd/server"
 	"github.com/signerd/signerd/upstream/noon"
 )
 
 // scrapeTimeout bounds a scrape.
 const scrapeTimeout = 10 * time.Second
 
-// observed is what metrics look at; both appear while signerd starts, and keys may go again.
+// observed is what metrics look at, as it appears while signerd starts.
 type observed struct {
-	keys   atomic.Pointer[keystore.Keystore]
+	server atomic.Pointer[server.Server]
 	broker atomic.Pointer[noon.Broker]
 	tls    atomic.Pointer[tlsfiles.Source]
 }
 
 func (o *observed) state() metrics.State {
-	s := metrics.State{Keys: make(map[metrics.KeyLabels]int), Versions: make(map[metrics.VersionLabels]int)}
-	if keys := o.keys.Load(); keys != nil {
-		s.Serving = true
+	s := metrics.State{NotServing: make(map[string]bool), Keys: make(map[metrics.KeyLabels]int), Versions: make(map[metrics.VersionLabels]int)}
+	ready := server.Readiness{Reason: server.ReasonStarting}
+	if o := o.server.Load(); o != nil {
+		ready = o.Readiness()
+	}
+	for _, reason := range server.Reasons() {
+		s.NotServing[string(reason)] = reason == ready.Reason
+	}
+	if keys := ready.Keys(); keys != nil {
 		for _, c := range keys.Counts() {
 			s.Keys[metrics.KeyLabels{Scheme: c.Scheme, Environment: string(c.Environment), Enabled: strconv.FormatBool(c.Enabled)}] += c.Keys
 			for state, n := range c.Versions {

@@ -91,6 +91,7 @@ func (d daemon) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	seen.server.Store(s)
 	failed := make(chan error, 4) // one a listener
 	if d.config.Metrics.Address != "" {
 		stop, err := serveMetrics(d.config.Metrics.Address, m, failed)
@@ -116,7 +117,6 @@ func (d daemon) run(ctx context.Context) (err error) {
 		return explain(errors.Join(err, d.shutdown(s)))
 	}
 	s.Open(keys)
-	seen.keys.Store(keys)
 	stats := keys.Stats()
 	d.log.Info("serving", "version", version.Version, "keys", stats.Keys, "root_key", stats.RootKeyID, "store_counter", stats.Counter)
 	d.ready()
@@ -126,9 +126,7 @@ func (d daemon) run(ctx context.Context) (err error) {
 	go func() {
 		defer close(followed)
 		if err := keys.Follow(following); following.Err() == nil {
-			s.CloseKeys()
-			seen.keys.Store(nil)
-			d.log.Error("the store can no longer be vouched for; nothing is served", "cause", err.Error())
+			s.CloseKeys(err)
 		}
 	}()
 	defer func() { stopFollowing(); <-followed }()

@@ -17,8 +17,8 @@ import (
 
 // State is what signerd is at the moment of a scrape.
 type State struct {
-	// Serving is true when a request would be served now.
-	Serving bool
+	// NotServing has every reason why nothing might be served, and whether it applies now; at least one.
+	NotServing map[string]bool
 	// Keys and Versions count by scheme, environment and state.
 	Keys     map[KeyLabels]int
 	Versions map[VersionLabels]int
@@ -37,11 +37,12 @@ type VersionLabels struct{ Scheme, State string }
 
 // Metrics is safe for concurrent use; telling it of a call takes no lock.
 type Metrics struct {
-	registry *prometheus.Registry
-	duration *prometheus.HistogramVec
-	refused  *prometheus.CounterVec
-	logins   *prometheus.CounterVec
-	known    sync.Map // callLabels → prometheus.Observer
+	registry   *prometheus.Registry
+	duration   *prometheus.HistogramVec
+	refused    *prometheus.CounterVec
+	logins     *prometheus.CounterVec
+	handshakes prometheus.Counter
+	known      sync.Map // callLabels → prometheus.Observer
 }
 
 type callLabels struct{ operation, code, scheme string }
@@ -64,13 +65,16 @@ func New(version string, state func() State) *Metrics {
 		logins: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "signerd_noon_logins_total", Help: "Logins at Noon, by outcome: ok, rejected, unavailable.",
 		}, []string{"outcome"}),
+		handshakes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "signerd_tls_handshake_failures_total", Help: "TLS connections that did not come about; the log says why.",
+		}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "signerd_build_info", Help: "Always 1.",
 		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.duration, m.refused, m.logins, build, stateCollector{state},
+	m.registry.MustRegister(m.duration, m.refused, m.logins, m.handshakes, build, stateCollector{state},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -88,6 +92,9 @@ func (m *Metrics) Call(operation, code, scheme string, took time.Duration) {
 // Refused tells of a request that the gRPC library refused.
 func (m *Metrics) Refused(code string) { m.refused.WithLabelValues(code).Inc() }
 
+// HandshakeFailed tells of a TLS connection that did not come about.
+func (m *Metrics) HandshakeFailed() { m.handshakes.Inc() }
+
 // Login tells of a login at Noon.
 func (m *Metrics) Login(outcome string) { m.logins.WithLabelValues(outcome).Inc() }
 
@@ -101,6 +108,7 @@ type stateCollector struct{ state func() State }
 
 var (
 	descServing  = prometheus.NewDesc("signerd_serving", "1 when a request would be served now.", nil, nil)
+	descReason   = prometheus.NewDesc("signerd_not_serving", "1 for the reason why no request would be served now, 0 for the others.", []string{"reason"}, nil)
 	descKeys     = prometheus.NewDesc("signerd_keys", "Keys.", []string{"scheme", "environment", "enabled"}, nil)
 	descVersions = prometheus.NewDesc("signerd_key_versions", "Versions of keys.", []string{"scheme", "state"}, nil)
 	descSessions = prometheus.NewDesc("signerd_noon_sessions", "Noon sessions that are kept.", nil, nil)
@@ -110,7 +118,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (stateCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descServing, descKeys, descVersions, descSessions, descOldest, descExpiry} {
+	for _, d := range []*prometheus.Desc{descServing, descReason, descKeys, descVersions, descSessions, descOldest, descExpiry} {
 		out <- d
 	}
 }
@@ -122,8 +130,15 @@ func (c stateCollector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	serving := 0.0
-	if s.Serving {
+	if len(s.NotServing) > 0 {
 		serving = 1
+	}
+	for reason, applies := range s.NotServing {
+		value := 0.0
+		if applies {
+			serving, value = 0, 1
+		}
+		gauge(descReason, value, reason)
 	}
 	gauge(descServing, serving)
 	for l, n := range s.Keys {

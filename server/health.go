@@ -1,0 +1,116 @@
+package server
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/signerd/signerd/keystore"
+)
+
+// Reason says why nothing is served, in one word for metrics and logs.
+type Reason string
+
+// The reasons; the empty Reason says that a request would be served now.
+const (
+	ReasonStarting Reason = "starting" // the keys are not loaded yet
+	ReasonStore    Reason = "store"    // the store can no longer be vouched for
+	ReasonStopping Reason = "stopping" // Shutdown has begun
+)
+
+// Reasons are all that there are.
+func Reasons() []Reason { return []Reason{ReasonStarting, ReasonStore, ReasonStopping} }
+
+// Readiness is whether signerd serves at one moment. It is immutable.
+type Readiness struct {
+	// Reason is empty while signerd serves.
+	Reason Reason
+	// Text says it for people; empty while signerd serves. It holds no key's name.
+	Text string
+
+	keys *keystore.Keystore // what requests that are let in work with; nil if none is
+}
+
+// Readiness says whether signerd serves now.
+func (s *Server) Readiness() Readiness { return *s.ready.Load() }
+
+// Keys are the keys that are served now, nil if none are.
+func (r Readiness) Keys() *keystore.Keystore { return r.keys }
+
+// Open starts serving the keys of an open keystore.
+func (s *Server) Open(keys *keystore.Keystore) { s.become(Readiness{keys: keys}) }
+
+// CloseKeys stops serving keys, when the keystore can no longer be vouched for, and says why. The log gets all of err.
+func (s *Server) CloseKeys(err error) {
+	text := "the store can no longer be vouched for"
+	for _, known := range []error{keystore.ErrRolledBack, keystore.ErrDamaged, keystore.ErrAnchor, keystore.ErrWrongRootKey, keystore.ErrUnavailable} {
+		if errors.Is(err, known) {
+			text = known.Error()
+			break
+		}
+	}
+	s.log.Error("the store can no longer be vouched for", "cause", err.Error())
+	s.become(Readiness{Reason: ReasonStore, Text: text})
+}
+
+// become is the one place where health changes. Once stopping, nothing else is believed.
+func (s *Server) become(r Readiness) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return
+	}
+	s.ready.Store(&r)
+	s.tellHealth(r)
+}
+
+func (s *Server) tellHealth(r Readiness) {
+	status := healthpb.HealthCheckResponse_SERVING
+	if r.Reason != "" {
+		status = healthpb.HealthCheckResponse_NOT_SERVING
+	}
+	s.health.SetServingStatus("", status)
+	for _, d := range services {
+		s.health.SetServingStatus(d.ServiceName, status)
+	}
+	s.log.Info("health", "status", status.String(), "reason", string(r.Reason), "text", r.Text)
+}
+
+// loaded is the open keystore, or errNotReady.
+func (s *Server) loaded() (*keystore.Keystore, error) {
+	if keys := s.ready.Load().keys; keys != nil {
+		return keys, nil
+	}
+	return nil, errNotReady
+}
+
+// healthService ends its watches when Shutdown begins, which would otherwise wait for clients to end them.
+type healthService struct {
+	*health.Server
+	stopping context.Context
+}
+
+// Watch implements healthpb.HealthServer.
+func (h healthService) Watch(in *healthpb.HealthCheckRequest, stream healthpb.Health_WatchServer) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	defer context.AfterFunc(h.stopping, cancel)()
+	err := h.Server.Watch(in, watchStream{stream, ctx})
+	if h.stopping.Err() == nil {
+		return err
+	}
+	// The watch may have ended before it passed on the last word.
+	_ = stream.Send(&healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_NOT_SERVING})
+	return nil
+}
+
+// watchStream is a stream with a context of its own.
+type watchStream struct {
+	healthpb.Health_WatchServer
+	ctx context.Context
+}
+
+// Context implements grpc.ServerStream.
+func (w watchStream) Context() context.Context { return w.ctx }
