@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -34,6 +35,9 @@ func check(ctx context.Context, configFile string, stdout io.Writer) error {
 		r.add("TLS files", err)
 		if err == nil && time.Now().After(source.NotAfter()) {
 			r.warn("tls.certificate: it has expired; clients will refuse it")
+		}
+		if info, err := os.Stat(c.TLS.Key); err == nil && info.Mode().Perm()&0o007 != 0 {
+			r.warn(fmt.Sprintf("tls.key: %s can be read by every user of the host", c.TLS.Key))
 		}
 	}
 	switch err := contents(ctx, c); {

@@ -26,21 +26,22 @@ func serve(ctx context.Context, configFile string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+	told, err := newSettings(configFile, c, stderr)
+	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
-	gateway, err := noonConfig(c, log)
+	defer told.close()
+	gateway, err := noonConfig(c, told.log)
 	if err != nil {
 		return err
 	}
 	d := daemon{
-		config: c, log: log, noon: gateway,
-		serving: server.Config{Policy: c.Policy(), Log: log, Version: version.Version, Limits: server.Limits{
+		config: c, log: told.log, noon: gateway,
+		serving: server.Config{Policy: c.Policy(), Log: told.log, Version: version.Version, Reflection: c.Reflection, Limits: server.Limits{
 			MaxMessageBytes: c.Limits.MaxMessageBytes, MaxConcurrentStreams: c.Limits.MaxConcurrentStreams,
 		}},
-		ready: func() {},
+		settings: told,
+		ready:    func() {},
 	}
 	return d.run(ctx)
 }
@@ -51,6 +52,8 @@ type daemon struct {
 	log     *slog.Logger
 	serving server.Config
 	noon    noon.BrokerConfig
+	// settings are what SIGHUP changes; nil under `signerd dev`.
+	settings *settings
 	// ready is called once requests are served.
 	ready func()
 	// oneSocket serves operators and applications on the admin socket: `signerd dev`.
@@ -92,6 +95,11 @@ func (d daemon) run(ctx context.Context) (err error) {
 		return err
 	}
 	seen.server.Store(s)
+	certificates, err := loadTLS(d.config.TLS)
+	if err != nil {
+		return err
+	}
+	seen.tls.Store(certificates)
 	failed := make(chan error, 4) // one a listener
 	if d.config.Metrics.Address != "" {
 		stop, err := serveMetrics(d.config.Metrics.Address, m, failed)
@@ -106,11 +114,11 @@ func (d daemon) run(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, d.shutdown(s))
 	}
-	stopTLS, err := d.listenTLS(s, &seen, failed)
-	if err != nil {
+	if err := d.listenTLS(s, certificates, failed); err != nil {
 		return errors.Join(err, d.shutdown(s))
 	}
-	defer stopTLS()
+	stopSettings := d.settings.follow(s, certificates)
+	defer stopSettings()
 	// Health says NOT_SERVING from here until every key is loaded.
 	keys, err := keystore.Open(ctx, kc)
 	if err != nil {
@@ -167,7 +175,11 @@ func (d daemon) listen(s *server.Server, failed chan<- error) (closeAll func(), 
 }
 
 func (d daemon) shutdown(s *server.Server) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(d.config.ShutdownTimeout))
+	patience := d.config.ShutdownTimeout
+	if d.settings != nil {
+		patience = d.settings.current.Load().ShutdownTimeout
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(patience))
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {
 		return fmt.Errorf("requests were cut off at the shutdown timeout: %w", err)

@@ -41,19 +41,25 @@ func install(t *testing.T) *installation {
 	in := &installation{dir: dir, config: filepath.Join(dir, "signerd.yaml"), address: free.Addr().String(),
 		clients: certtest.NewAuthority(t, "clients", time.Now()), servers: certtest.NewAuthority(t, "servers", time.Now())}
 	must(t, free.Close())
-	must(t, os.WriteFile(in.config, fmt.Appendf(nil, `store: keys.db
-anchor: anchor
-root_key: {file: root.key}
-socket: {path: app.sock}
-admin_socket: {path: admin.sock}
-tls: {address: "%s", certificate: cert.pem, key: key.pem, client_ca: ca.pem}
-`, in.address), 0o600))
+	in.configure(t, "")
 	in.renew(t)
 	certtest.Replace(t, filepath.Join(dir, "ca.pem"), in.clients.PEM())
 	if code := run(t.Context(), []string{"init", "--config", in.config}, io.Discard, io.Discard); code != 0 {
 		t.Fatalf("init ended with %d", code)
 	}
 	return in
+}
+
+// configure writes the configuration: tls has what its section is to say beside what every test needs.
+func (in *installation) configure(t *testing.T, tls string, more ...string) {
+	t.Helper()
+	certtest.Replace(t, in.config, fmt.Appendf(nil, `store: keys.db
+anchor: anchor
+root_key: {file: root.key}
+socket: {path: app.sock}
+admin_socket: {path: admin.sock}
+tls: {address: "%s", certificate: cert.pem, key: key.pem, client_ca: ca.pem%s}
+%s`, in.address, tls, strings.Join(more, "\n")))
 }
 
 // renew gives the server a new certificate.
@@ -122,14 +128,11 @@ func TestServingOverTLSKeepsUpWithItsFiles(t *testing.T) {
 	defer stop()
 	logged(`"msg":"serving"`)
 
-	conn, err := grpc.NewClient("passthrough:///"+in.address, grpc.WithTransportCredentials(credentials.NewTLS(in.client(t))), grpc.WithNoProxy())
-	must(t, err)
-	defer func() { _ = conn.Close() }()
+	conn := in.connect(t, in.client(t))
 	// Nothing is granted, and the log says to whom.
 	denied := func() {
 		t.Helper()
-		_, err = signerdv1.NewSignerServiceClient(conn).SignNoahRequest(t.Context(), &signerdv1.SignNoahRequestRequest{Key: "a", Method: "GET", Path: "/v1/things"})
-		if status.Code(err) != codes.PermissionDenied {
+		if err := sign(t, conn); status.Code(err) != codes.PermissionDenied {
 			t.Errorf("got %v", err)
 		}
 		if line := logged(`"msg":"call"`); !strings.Contains(line, `"caller":"spiffe://example.org/orders"`) {
@@ -138,22 +141,39 @@ func TestServingOverTLSKeepsUpWithItsFiles(t *testing.T) {
 	}
 	denied()
 
-	reread := func(want string) {
-		t.Helper()
-		must(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
-		logged(want)
-	}
 	renewed := in.renew(t)
-	reread("TLS files are in force")
+	hangUp(t)
+	logged("configuration is in force")
 	if !in.shows(t).Equal(renewed) {
 		t.Error("the old certificate is still shown")
 	}
 	certtest.Replace(t, filepath.Join(in.dir, "key.pem"), []byte("no key"))
-	reread("TLS files are refused")
+	hangUp(t)
+	logged("configuration is refused")
 	if !in.shows(t).Equal(renewed) {
 		t.Error("another certificate is shown")
 	}
 	denied()
+}
+
+func (in *installation) connect(t *testing.T, c *tls.Config) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+in.address, grpc.WithTransportCredentials(credentials.NewTLS(c)), grpc.WithNoProxy())
+	must(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+func sign(t *testing.T, conn *grpc.ClientConn) error {
+	t.Helper()
+	_, err := signerdv1.NewSignerServiceClient(conn).SignNoahRequest(t.Context(), &signerdv1.SignNoahRequestRequest{Key: "a", Method: "GET", Path: "/v1/things"})
+	return err
+}
+
+// hangUp sends SIGHUP to signerd, which runs in this process.
+func hangUp(t *testing.T) {
+	t.Helper()
+	must(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
 }
 
 func TestBadTLSFilesKeepSignerdFromStarting(t *testing.T) {

@@ -48,6 +48,10 @@ type Config struct {
 	Noon Noon `yaml:"noon"`
 	// Metrics says where Prometheus may scrape. Default: nowhere.
 	Metrics Metrics `yaml:"metrics"`
+	// Tracing says where OpenTelemetry traces go. Default: nowhere.
+	Tracing Tracing `yaml:"tracing"`
+	// Reflection lets callers with an identity ask which services and messages there are, as grpcurl does. Default: false.
+	Reflection bool `yaml:"reflection"`
 	// Limits bound requests.
 	Limits Limits `yaml:"limits"`
 	// ShutdownTimeout is how long requests under way may take after SIGTERM; a duration such as 30s, from 1s to 10m.
@@ -105,6 +109,18 @@ type Metrics struct {
 	// Address is a literal loopback address and a port, such as 127.0.0.1:9464; /metrics is served there over plain
 	// http, to everyone on the host. Default: none, and no metrics are served.
 	Address string `yaml:"address"`
+}
+
+// Tracing says where OpenTelemetry traces go.
+type Tracing struct {
+	// Endpoint is a collector that speaks OTLP over gRPC: https://HOST:PORT, or http:// with a literal loopback address and a port.
+	// Default: none, and nothing is traced.
+	Endpoint string `yaml:"endpoint"`
+	// SampleRatio is the share of requests that are traced, 0 to 1, where the caller's own trace does not decide. Default:
+	// 0.01.
+	SampleRatio float64 `yaml:"sample_ratio"`
+	// CAFile holds the authorities, PEM, that the collector's certificate comes from. Default: the system's.
+	CAFile string `yaml:"ca_file"`
 }
 
 // Limits bound requests before they are read.
@@ -206,7 +222,7 @@ func refuseNulls(n *yaml.Node) error {
 
 // resolve makes paths absolute, in their one spelling.
 func (c *Config) resolve(dir string) {
-	for _, p := range append(c.TLS.paths(), &c.Store, &c.Anchor, &c.RootKey.File, &c.Socket.Path, &c.AdminSocket.Path, &c.Noon.CAFile) {
+	for _, p := range append(c.TLS.paths(), &c.Store, &c.Anchor, &c.RootKey.File, &c.Socket.Path, &c.AdminSocket.Path, &c.Noon.CAFile, &c.Tracing.CAFile) {
 		switch {
 		case *p == "":
 		case filepath.IsAbs(*p):
@@ -271,6 +287,9 @@ func (c *Config) check(tree *yaml.Node) error {
 			return fault([]any{"noon", "base_urls", i}, "%w", err)
 		}
 	}
+	if err := c.Tracing.check(fault); err != nil {
+		return err
+	}
 	return c.TLS.check(fault)
 }
 
@@ -281,6 +300,7 @@ func defaults() Config {
 		AdminSocket:     Socket{Mode: 0o600},
 		Limits:          Limits{MaxMessageBytes: 4 << 20, MaxConcurrentStreams: 256},
 		Noon:            Noon{SessionLife: Duration(noon.DefaultLife), Timeout: Duration(noon.DefaultTimeout)},
+		Tracing:         Tracing{SampleRatio: 0.01},
 		ShutdownTimeout: Duration(30 * time.Second),
 		LogLevel:        "info",
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -195,8 +196,11 @@ func checkFields(t *testing.T, doc, prefix string, typ reflect.Type) {
 			checkFields(t, doc, prefix+tag+".", field)
 			continue
 		}
-		if !strings.Contains(doc, "| `"+prefix+tag+"` |") {
+		row := regexp.MustCompile("(?m)^\\| `" + regexp.QuoteMeta(prefix+tag) + "` \\| .+ \\| .+ \\| (applied|restart) \\|$").FindStringSubmatch(doc)
+		if row == nil {
 			t.Errorf("docs/operations.md does not explain %s%s", prefix, tag)
+		} else if (row[1] == "applied") != config.Live(prefix+tag) {
+			t.Errorf("docs/operations.md says that a change of %s%s is or needs: %s", prefix, tag, row[1])
 		}
 	}
 }

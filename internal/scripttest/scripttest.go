@@ -5,6 +5,7 @@
 package scripttest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,6 +46,8 @@ func Build(t testing.TB) string {
 //	scrape URL        fetches it into standard output
 //	mode FILE OCTAL   checks a file's permission bits
 //	flip FILE N       inverts the byte at offset N
+//	expand FILE...    puts the user's number for every UID= in the files
+//	until TEXT CMD... runs a command until it prints a text
 func Run(t *testing.T, dir string) {
 	if files, err := filepath.Glob(filepath.Join(dir, "*.txtar")); err != nil || len(files) == 0 {
 		t.Fatalf("no scripts in %s (%v)", dir, err)
@@ -63,6 +67,8 @@ func Run(t *testing.T, dir string) {
 			"scrape":  scrape,
 			"mode":    mode,
 			"flip":    flip,
+			"expand":  expand,
+			"until":   until,
 		},
 	})
 }
@@ -139,4 +145,30 @@ func flip(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	b[n] ^= 0xff
 	ts.Check(os.WriteFile(path, b, 0o600))
+}
+
+func expand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: expand FILE...")
+	}
+	for _, file := range args {
+		b, err := os.ReadFile(ts.MkAbs(file))
+		ts.Check(err)
+		number := strconv.Itoa(os.Getuid())
+		ts.Check(os.WriteFile(ts.MkAbs(file), bytes.ReplaceAll(b, []byte("UID="), []byte("uid="+number)), 0o600))
+	}
+}
+
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until TEXT CMD...")
+	}
+	end := time.Now().Add(patience)
+	for time.Now().Before(end) {
+		_ = ts.Exec(args[1], args[2:]...) // how it ends is not what is waited for
+		if strings.Contains(ts.ReadFile("stdout")+ts.ReadFile("stderr"), args[0]) {
+			return
+		}
+	}
+	ts.Fatalf("%v never printed %q", args[1:], args[0])
 }

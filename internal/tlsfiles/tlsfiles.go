@@ -52,10 +52,10 @@ var (
 
 // Source holds the material in force. It is safe for concurrent use; Verify and handshakes take no lock.
 type Source struct {
-	files Files
-	now   func() time.Time
+	now func() time.Time
 
 	reload  sync.Mutex
+	files   Files
 	stamps  map[string]stamp
 	current atomic.Pointer[material]
 }
@@ -80,8 +80,8 @@ type stamp struct {
 
 // Load reads all files for the first time.
 func Load(files Files, now func() time.Time) (*Source, error) {
-	s := &Source{files: files, now: now}
-	if err := s.Reload(); err != nil {
+	s := &Source{now: now}
+	if err := s.Replace(files); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -92,6 +92,19 @@ func (s *Source) Reload() error {
 	s.reload.Lock()
 	defer s.reload.Unlock()
 	return s.read()
+}
+
+// Replace is Reload with other files, which are looked at from then on. On an error the old ones stay, and what they hold.
+func (s *Source) Replace(files Files) error {
+	s.reload.Lock()
+	defer s.reload.Unlock()
+	before, stamps := s.files, s.stamps
+	s.files = files
+	err := s.read()
+	if err != nil {
+		s.files, s.stamps = before, stamps
+	}
+	return err
 }
 
 // ReloadIfChanged is Reload if any file was replaced or written since the last look.
