@@ -28,7 +28,7 @@ func build(t *testing.T) (bin string) {
 func TestBenchRunsEndToEnd(t *testing.T) {
 	bin := build(t)
 	folders := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "bench"), "-bin", bin, "-rounds", "1", "-time", "20ms", "-o", "json",
+	cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "bench"), "-bin", bin, "-rounds", "1", "-time", "50ms", "-o", "json",
 		"-run", "^raw/|^echo/noba/unix|/(noah-es384|noba|noon)/mtls/64$")
 	cmd.Env = append(os.Environ(), "TMPDIR="+folders)
 	var stderr bytes.Buffer
