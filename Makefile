@@ -9,7 +9,7 @@ STATICCHECK := go tool -modfile=tools/staticcheck/go.mod staticcheck
 GOFILES      = $(shell git ls-files --cached --others --exclude-standard '*.go' | grep -v '^gen/')
 FUZZTIME   ?= 60s
 
-.PHONY: demo build test lint generate breaking check-generated fuzz bench clean
+.PHONY: demo build test lint generate breaking check-generated fuzz bench microbench clean
 
 demo: build
 	go build -o bin/demo ./internal/demo
@@ -57,7 +57,12 @@ fuzz:
 		done; \
 	done
 
-bench:
+# What signerd costs beside raw cryptography and a bare gRPC server; `bin/bench -h` says how to measure less of it.
+bench: build
+	go build -o bin/bench ./internal/bench
+	bin/bench -bin bin
+
+microbench:
 	go test -run '^$$' -bench . -benchmem ./...
 
 clean:
