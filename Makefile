@@ -27,7 +27,7 @@ internal/interop/node_modules/.package-lock.json: internal/interop/package.json 
 	if command -v npm >/dev/null; then cd internal/interop && npm ci --silent; fi
 
 lint:
-	test -z "$$(gofmt -l $(GOFILES) | tee /dev/stderr)"
+	@test -z "$$(gofmt -l $(GOFILES) | tee /dev/stderr)"
 	go vet ./...
 	$(STATICCHECK) ./...
 	$(BUF) lint
