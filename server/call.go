@@ -13,6 +13,7 @@ import (
 	"buf.build/go/protovalidate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/signerd/signerd/policy"
@@ -176,6 +177,9 @@ var reflectionPrefixes = []string{"/grpc.reflection.v1.ServerReflection/", "/grp
 
 // refuseStreams lets only health checks and reflection stream: no service of signerd's does.
 func (s *Server) refuseStreams(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if srv == nil { // no service has this method
+		return next(srv, stream)
+	}
 	see(stream.Context())
 	if strings.HasPrefix(info.FullMethod, healthPrefix) {
 		if err := s.admitHealth(stream.Context()); err != nil {
@@ -191,4 +195,9 @@ func (s *Server) refuseStreams(srv any, stream grpc.ServerStream, info *grpc.Str
 	}
 	st, _ := statusFor(stream.Context(), fmt.Errorf("%s streams", info.FullMethod), newRecordID(s.now()))
 	return st.Err()
+}
+
+// unknownMethod answers as the library would, which counts as its refusal.
+func (s *Server) unknownMethod(any, grpc.ServerStream) error {
+	return status.Error(codes.Unimplemented, "unknown service or method")
 }

@@ -3,9 +3,11 @@ package server_test
 import (
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	signerdv1 "github.com/signerd/signerd/gen/signerd/v1"
 )
@@ -15,7 +17,7 @@ type counted struct {
 	mu         sync.Mutex
 	calls      []string
 	refused    []string
-	handshakes atomic.Int64
+	handshakes chan struct{}
 	changed    chan struct{}
 }
 
@@ -29,10 +31,16 @@ func (c *counted) Refused(code string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.refused = append(c.refused, code)
-	c.changed <- struct{}{}
+	if c.changed != nil {
+		c.changed <- struct{}{}
+	}
 }
 
-func (c *counted) HandshakeFailed() { c.handshakes.Add(1) }
+func (c *counted) HandshakeFailed() {
+	if c.handshakes != nil {
+		c.handshakes <- struct{}{}
+	}
+}
 
 func TestEveryRequestIsCountedOnce(t *testing.T) {
 	t.Parallel()
@@ -55,5 +63,23 @@ func TestEveryRequestIsCountedOnce(t *testing.T) {
 	}
 	if got := strings.Join(m.refused, "|"); got != "ResourceExhausted" {
 		t.Errorf("refused %q", got)
+	}
+}
+
+func TestUnknownMethodsAreCounted(t *testing.T) {
+	t.Parallel()
+	m := &counted{changed: make(chan struct{}, 8)}
+	r := start(t, setup{metrics: m})
+	for _, path := range []string{"/signerd.v1.SignerService/Nothing", "/signerd.v9.Nothing/Nothing"} {
+		err := r.conn.Invoke(as(t, operator), path, &signerdv1.GetNoonSessionRequest{}, &signerdv1.GetNoonSessionResponse{})
+		if status.Code(err) != codes.Unimplemented {
+			t.Errorf("%s: %v", path, err)
+		}
+		<-m.changed
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if got := strings.Join(m.refused, "|"); got != "Unimplemented|Unimplemented" || len(m.calls) > 0 {
+		t.Errorf("refused %q, calls %q", got, m.calls)
 	}
 }

@@ -196,6 +196,7 @@ func (s *Server) newGRPC(handshake credentials.TransportCredentials) *grpc.Serve
 			recovery.UnaryServerInterceptor(recovery.WithRecoveryHandlerContext(panicked)),
 			s.identifyCaller, s.validate),
 		grpc.ChainStreamInterceptor(s.refuseStreams),
+		grpc.UnknownServiceHandler(s.unknownMethod),
 	)...)
 }
 

@@ -35,7 +35,7 @@ func TestOnlyHealthChecksStream(t *testing.T) {
 		"/grpc.health.v1.Health/Watch": codes.OK, "/grpc.health.v1.Healthy/Watch": codes.Internal,
 		adminv1.KeyService_ListKeys_FullMethodName: codes.Internal, "": codes.Internal,
 	} {
-		err := s.refuseStreams(nil, emptyStream{ctx: t.Context()}, &grpc.StreamServerInfo{FullMethod: path}, func(any, grpc.ServerStream) error { return nil })
+		err := s.refuseStreams(struct{}{}, emptyStream{ctx: t.Context()}, &grpc.StreamServerInfo{FullMethod: path}, func(any, grpc.ServerStream) error { return nil })
 		if status.Code(err) != want {
 			t.Errorf("%s: got %v, want %v", path, err, want)
 		}

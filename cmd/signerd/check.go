@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -39,6 +40,9 @@ func check(ctx context.Context, configFile string, stdout io.Writer) error {
 		if info, err := os.Stat(c.TLS.Key); err == nil && info.Mode().Perm()&0o007 != 0 {
 			r.warn(fmt.Sprintf("tls.key: %s can be read by every user of the host", c.TLS.Key))
 		}
+	}
+	if _, err := noonConfig(c, slog.New(slog.DiscardHandler)); c.Noon.CAFile != "" {
+		r.add("noon.ca_file "+c.Noon.CAFile, err)
 	}
 	switch err := contents(ctx, c); {
 	case errors.Is(err, bolt.ErrInUse):

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -15,9 +15,6 @@ import (
 	"github.com/signerd/signerd/server"
 	"github.com/signerd/signerd/upstream/noon"
 )
-
-// scrapeTimeout bounds a scrape.
-const scrapeTimeout = 10 * time.Second
 
 // observed is what metrics look at, as it appears while signerd starts.
 type observed struct {
@@ -56,22 +53,16 @@ func (o *observed) state() metrics.State {
 }
 
 // serveMetrics serves /metrics until stop is called.
-func serveMetrics(address string, m *metrics.Metrics, failed chan<- error) (stop func(), err error) {
+func serveMetrics(address string, m *metrics.Metrics, log *slog.Logger, failed chan<- error) (stop func(), err error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("metrics.address: %w", err)
 	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", m.Handler())
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: scrapeTimeout, WriteTimeout: scrapeTimeout, MaxHeaderBytes: 16 << 10}
+	s := metrics.NewServer(m, log)
 	go func() {
 		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("serving metrics: %w", err)
 		}
 	}()
-	return func() {
-		ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
-		defer cancel()
-		_ = s.Shutdown(ctx)
-	}, nil
+	return func() { _ = s.Close() }, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -36,11 +37,11 @@ func noonConfig(c *config.Config, log *slog.Logger) (noon.BrokerConfig, error) {
 			log.Info("noon login", "key", a.Key, "key_version", a.Version, "outcome", "starting")
 		},
 		LoginEnded: func(a noon.Account, outcome noon.Outcome, err error) {
-			attrs := []any{"key", a.Key, "key_version", a.Version, "outcome", string(outcome)}
+			attrs, level := []any{"key", a.Key, "key_version", a.Version, "outcome", string(outcome)}, slog.LevelInfo
 			if err != nil {
-				attrs = append(attrs, "cause", err.Error())
+				attrs, level = append(attrs, "cause", err.Error()), slog.LevelWarn
 			}
-			log.Info("noon login", attrs...)
+			log.Log(context.Background(), level, "noon login", attrs...)
 		},
 	}
 	if c.Noon.CAFile == "" {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	stdlog "log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -36,7 +37,19 @@ func newSettings(file string, c *config.Config, stderr io.Writer) (*settings, er
 	s.log = slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: s.level}))
 	s.current.Store(c)
 	signal.Notify(s.hangup, syscall.SIGHUP)
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(wordless{s.log})
 	return s, nil
+}
+
+// wordless takes the place of package log's output, to which libraries write what strangers sent: net/http quotes what it
+// could not read, cookies included.
+type wordless struct{ log *slog.Logger }
+
+// Write implements io.Writer.
+func (w wordless) Write(p []byte) (int, error) {
+	w.log.Warn("a library has something to say; its words are left out, for they may quote what was sent", "bytes", len(p))
+	return len(p), nil
 }
 
 func (s *settings) close() { signal.Stop(s.hangup) }

@@ -102,7 +102,7 @@ func (d daemon) run(ctx context.Context) (err error) {
 	seen.tls.Store(certificates)
 	failed := make(chan error, 4) // one a listener
 	if d.config.Metrics.Address != "" {
-		stop, err := serveMetrics(d.config.Metrics.Address, m, failed)
+		stop, err := serveMetrics(d.config.Metrics.Address, m, d.log, failed)
 		if err != nil {
 			return err
 		}

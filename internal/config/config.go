@@ -58,7 +58,7 @@ type Config struct {
 	// Default: 30s.
 	ShutdownTimeout Duration `yaml:"shutdown_timeout"`
 	// LogLevel is debug, info, warn or error. Default: info. At warn and above, calls are logged only when signerd
-	// itself fails.
+	// or a partner fails.
 	LogLevel string `yaml:"log_level"`
 
 	policy *policy.Policy
