@@ -69,6 +69,9 @@ func (s *Server) openCall(ctx context.Context, req any, info *grpc.UnaryServerIn
 	}
 	took := s.now().Sub(start)
 	s.metrics.Call(string(c.permission.operation), code.String(), c.scheme, took)
+	if s.traces != nil {
+		s.traces.Annotate(ctx, c.recordID, c.scheme, reason)
+	}
 	s.logCall(ctx, c, took, code, reason, cause)
 	return resp, err
 }

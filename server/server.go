@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,6 +71,8 @@ type Config struct {
 	Noon *noon.Broker
 	// Metrics is told what becomes of requests. Optional.
 	Metrics Metrics
+	// Traces makes spans of requests. Optional.
+	Traces *Traces
 	// Limits bound requests; zero fields mean the defaults.
 	Limits Limits
 	// Now is the clock. Default: time.Now.
@@ -87,6 +90,7 @@ type Server struct {
 	policy      atomic.Pointer[policy.Policy]
 	noon        *noon.Broker
 	metrics     Metrics
+	traces      *Traces // nil where nothing is traced
 	log         *slog.Logger
 	identify    Identify
 	now         func() time.Time
@@ -112,7 +116,7 @@ func New(c Config) (*Server, error) {
 	if c.Policy == nil || c.Log == nil || c.Noon == nil {
 		return nil, errors.New("a server needs a policy, a log and a broker of Noon sessions")
 	}
-	s := &Server{noon: c.Noon, metrics: c.Metrics, log: c.Log, identify: c.Identify, now: c.Now, version: c.Version,
+	s := &Server{noon: c.Noon, metrics: c.Metrics, traces: c.Traces, log: c.Log, identify: c.Identify, now: c.Now, version: c.Version,
 		development: c.Development, reflection: c.Reflection, limits: c.Limits, health: health.NewServer()}
 	s.policy.Store(c.Policy)
 	if s.identify == nil {
@@ -138,6 +142,9 @@ func New(c Config) (*Server, error) {
 var services = []grpc.ServiceDesc{
 	signerdv1.SignerService_ServiceDesc, adminv1.KeyService_ServiceDesc, adminv1.SystemService_ServiceDesc,
 }
+
+// Services describes all that signerd offers, health checks aside.
+func Services() []grpc.ServiceDesc { return slices.Clone(services) }
 
 // requestMessages are compiled once, so that the first request is as fast as the next.
 func requestMessages() []proto.Message {
@@ -189,7 +196,11 @@ func (s *Server) serve(l net.Listener, handshake credentials.TransportCredential
 }
 
 func (s *Server) newGRPC(handshake credentials.TransportCredentials) *grpc.Server {
-	return grpc.NewServer(append(s.limits.Transport(),
+	options := s.limits.Transport()
+	if s.traces != nil {
+		options = append(options, grpc.StatsHandler(s.traces.Handler))
+	}
+	return grpc.NewServer(append(options,
 		grpc.StatsHandler(refusals{s.metrics}),
 		grpc.Creds(handshake),
 		grpc.ChainUnaryInterceptor(s.openCall,

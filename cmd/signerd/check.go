@@ -44,6 +44,13 @@ func check(ctx context.Context, configFile string, stdout io.Writer) error {
 	if _, err := noonConfig(c, slog.New(slog.DiscardHandler)); c.Noon.CAFile != "" {
 		r.add("noon.ca_file "+c.Noon.CAFile, err)
 	}
+	if c.Tracing.Endpoint != "" {
+		_, stop, err := startTracing(c.Tracing, slog.New(slog.DiscardHandler))
+		r.add("tracing", err)
+		if err == nil {
+			stop()
+		}
+	}
 	switch err := contents(ctx, c); {
 	case errors.Is(err, bolt.ErrInUse):
 		r.add("store: another process is using it, which will be the signerd that serves; its contents were not looked at", nil)

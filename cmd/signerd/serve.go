@@ -35,9 +35,14 @@ func serve(ctx context.Context, configFile string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	traces, stopTracing, err := startTracing(c.Tracing, told.log)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	d := daemon{
 		config: c, log: told.log, noon: gateway,
-		serving: server.Config{Policy: c.Policy(), Log: told.log, Version: version.Version, Reflection: c.Reflection, Limits: server.Limits{
+		serving: server.Config{Policy: c.Policy(), Log: told.log, Version: version.Version, Reflection: c.Reflection, Traces: traces, Limits: server.Limits{
 			MaxMessageBytes: c.Limits.MaxMessageBytes, MaxConcurrentStreams: c.Limits.MaxConcurrentStreams,
 		}},
 		settings: told,

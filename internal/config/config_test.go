@@ -74,6 +74,11 @@ func TestEveryFaultIsNamedWithFileAndLine(t *testing.T) {
 		{"a timeout without end", valid + "noon: {timeout: 1h}\n", ":6: noon.timeout: it is outside"},
 		{"metrics for the whole network", valid + "metrics: {address: '0.0.0.0:9464'}\n", ":6: metrics.address: wanted a literal loopback address"},
 		{"metrics at a name", valid + "metrics: {address: 'localhost:9464'}\n", ":6: metrics.address: wanted a literal loopback address"},
+		{"a collector that is no URL", valid + "tracing: {endpoint: 'collector:4317'}\n", ":6: tracing.endpoint: "},
+		{"plain http to a collector elsewhere", valid + "tracing: {endpoint: 'http://192.0.2.1:4317'}\n", ":6: tracing.endpoint: "},
+		{"more than every request", valid + "tracing:\n  endpoint: https://collector.example:4317\n  sample_ratio: 1.5\n", ":8: tracing.sample_ratio: it is outside"},
+		{"a share that is no number", valid + "tracing:\n  endpoint: https://collector.example:4317\n  sample_ratio: .nan\n", ":8: tracing.sample_ratio: it is outside"},
+		{"a share without a collector", valid + "tracing: {sample_ratio: 1}\n", ":6: tracing.endpoint: it is required"},
 		{"broken YAML", valid + "grants: [\n", ": "},
 		{"two documents", valid + "---\nstore: x\n", "more than one YAML document"},
 	} {
