@@ -16,6 +16,7 @@ type counted struct {
 	calls      []string
 	refused    []string
 	handshakes atomic.Int64
+	handshook  chan struct{} // has room for one, and something in it if handshakes grew
 	changed    chan struct{}
 }
 
@@ -32,7 +33,13 @@ func (c *counted) Refused(code string) {
 	c.changed <- struct{}{}
 }
 
-func (c *counted) HandshakeFailed() { c.handshakes.Add(1) }
+func (c *counted) HandshakeFailed() {
+	c.handshakes.Add(1)
+	select {
+	case c.handshook <- struct{}{}:
+	default:
+	}
+}
 
 func TestEveryRequestIsCountedOnce(t *testing.T) {
 	t.Parallel()

@@ -45,7 +45,7 @@ func startTLS(t *testing.T) *tlsRig {
 		must(t, err)
 		grants = append(grants, policy.Grant{Callers: []policy.Caller{c}, Keys: []string{policy.Any}, Operations: []policy.Operation{policy.Any}})
 	}
-	m := &counted{}
+	m := &counted{handshook: make(chan struct{}, 1)}
 	r := &tlsRig{rig: start(t, setup{peers: true, grants: grants, metrics: m}), roots: x509.NewCertPool(), metrics: m}
 	r.importedNOAH(t, "a")
 
