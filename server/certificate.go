@@ -5,6 +5,8 @@ import (
 	"encoding/asn1"
 	"errors"
 	"net"
+	"net/url"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/credentials"
@@ -16,9 +18,9 @@ import (
 // certificateCaller identifies a client by its certificate: exactly one URI name, which is a SPIFFE ID; without any URI
 // name, exactly one DNS name without a wildcard. The common name is never looked at.
 func certificateCaller(leaf *x509.Certificate) (policy.Caller, error) {
-	uris, hosts, err := alternativeNames(leaf)
-	if err != nil {
-		return policy.Caller{}, err
+	uris, hosts, ok := alternativeNames(leaf)
+	if !ok {
+		return policy.Caller{}, errors.New("the certificate's alternative names cannot be read")
 	}
 	switch {
 	case len(uris) == 1:
@@ -42,27 +44,42 @@ const (
 var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
 
 // alternativeNames reads the names as they stand in the certificate: crypto/x509 gives URIs parsed, and a parsed URI has
-// lost how it was written.
-func alternativeNames(leaf *x509.Certificate) (uris, hosts []string, err error) {
+// lost how it was written. It takes no name that crypto/x509 did not see, because only what that saw was held against
+// what the authority may name.
+func alternativeNames(leaf *x509.Certificate) (uris, hosts []string, ok bool) {
+	var names []asn1.RawValue
+	found := false
 	for _, extension := range leaf.Extensions {
 		if !extension.Id.Equal(oidSubjectAltName) {
 			continue
 		}
-		var names []asn1.RawValue
-		if rest, err := asn1.Unmarshal(extension.Value, &names); err != nil || len(rest) > 0 {
-			return nil, nil, errors.New("the certificate's alternative names cannot be read")
+		if rest, err := asn1.Unmarshal(extension.Value, &names); err != nil || len(rest) > 0 || found {
+			return nil, nil, false
 		}
-		for _, name := range names {
-			switch {
-			case name.Class != asn1.ClassContextSpecific:
-			case name.Tag == tagURI:
-				uris = append(uris, string(name.Bytes))
-			case name.Tag == tagDNSName:
-				hosts = append(hosts, string(name.Bytes))
-			}
+		found = true
+	}
+	for _, name := range names {
+		if name.Class != asn1.ClassContextSpecific || name.Tag != tagURI && name.Tag != tagDNSName {
+			continue
+		}
+		switch {
+		case name.IsCompound: // crypto/x509 passes over it
+			return nil, nil, false
+		case name.Tag == tagURI:
+			uris = append(uris, string(name.Bytes))
+		default:
+			hosts = append(hosts, string(name.Bytes))
 		}
 	}
-	return uris, hosts, nil
+	if !slices.EqualFunc(uris, leaf.URIs, sameURI) || !slices.Equal(hosts, leaf.DNSNames) {
+		return nil, nil, false
+	}
+	return uris, hosts, true
+}
+
+func sameURI(text string, parsed *url.URL) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.String() == parsed.String()
 }
 
 // tlsPeer is what the handshake proved. The caller is worked out once; whether the certificate still counts, on each

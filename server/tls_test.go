@@ -88,10 +88,39 @@ func TestACertificateNamesOneCallerOrNobody(t *testing.T) {
 }
 
 // rawURI is a URI name as it is written: package url would write it in its own way.
-func rawURI(uri string) func(*x509.Certificate) {
+func rawURI(uri string) func(*x509.Certificate) { return rawName(0x86, uri) }
+
+// rawName is an alternative name with this identifier octet.
+func rawName(identifier byte, name string) func(*x509.Certificate) {
 	return func(c *x509.Certificate) {
-		value := append([]byte{0x30, byte(len(uri) + 2), 0x86, byte(len(uri))}, uri...)
+		value := append([]byte{0x30, byte(len(name) + 2), identifier, byte(len(name))}, name...)
 		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: []int{2, 5, 29, 17}, Value: value})
+	}
+}
+
+// TestAnAuthorityCannotNameMoreThanItMay issues names outside of what the authority is constrained to, also in forms that
+// crypto/x509 passes over when it holds names against the constraints.
+func TestAnAuthorityCannotNameMoreThanItMay(t *testing.T) {
+	t.Parallel()
+	r := startTLS(t)
+	constrained := r.clients.Constrained(t, "team a", "team-a.example.org")
+	for _, tt := range []struct {
+		name string
+		edit func(*x509.Certificate)
+		want codes.Code
+	}{
+		{"a URI", rawName(0x86, orders), codes.Unavailable},
+		{"a host", rawName(0x82, "shipping.internal"), codes.Unavailable},
+		{"a constructed URI", rawName(0xa6, orders), codes.Unauthenticated},
+		{"a constructed host", rawName(0xa2, "shipping.internal"), codes.Unauthenticated},
+		{"a URI of the application class", rawName(0x46, orders), codes.Unauthenticated},
+		{"a host of the private class", rawName(0xc2, "shipping.internal"), codes.Unauthenticated},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := sign(t, r.dial(t, r.as(t, constrained.Issue(t, tt.edit)))); status.Code(err) != tt.want {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
 

@@ -31,22 +31,33 @@ type Authority struct {
 // NewAuthority is a root that is valid around now, and so is what it issues.
 func NewAuthority(t testing.TB, name string, now time.Time) *Authority {
 	t.Helper()
-	return newAuthority(t, name, now, nil)
+	return newAuthority(t, name, now, nil, nil)
 }
 
 // Intermediate is an authority below this one.
 func (a *Authority) Intermediate(t testing.TB, name string) *Authority {
 	t.Helper()
-	return newAuthority(t, name, a.now, a)
+	return newAuthority(t, name, a.now, a, nil)
 }
 
-func newAuthority(t testing.TB, name string, now time.Time, above *Authority) *Authority {
+// Constrained is an authority below this one that may name only hosts, in DNS names and URIs, in that domain.
+func (a *Authority) Constrained(t testing.TB, name, domain string) *Authority {
+	t.Helper()
+	return newAuthority(t, name, a.now, a, func(c *x509.Certificate) {
+		c.PermittedDNSDomains, c.PermittedURIDomains, c.PermittedDNSDomainsCritical = []string{domain}, []string{domain}, true
+	})
+}
+
+func newAuthority(t testing.TB, name string, now time.Time, above *Authority, edit func(*x509.Certificate)) *Authority {
 	t.Helper()
 	template := template(t, now)
 	template.Subject = pkix.Name{CommonName: name}
 	template.IsCA, template.BasicConstraintsValid = true, true
 	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
 	template.NotAfter = now.Add(1000 * time.Hour).UTC()
+	if edit != nil {
+		edit(template)
+	}
 	a := &Authority{key: newKey(t), now: now, above: above}
 	parent, signer := template, a.key
 	if above != nil {
