@@ -1,8 +1,8 @@
 package tlsfiles
 
 import (
+	"bytes"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"math/big"
@@ -25,15 +25,18 @@ func (m *material) refuses(c *x509.Certificate) bool {
 // addCRL takes in a file of revocation lists that one of the authorities signed. One that is past its next update still counts:
 // what it revokes stays revoked.
 func (m *material) addCRL(path string, authorities []*x509.Certificate) error {
-	der, err := durable.ReadLimited(path, maxFileBytes)
+	text, err := durable.ReadLimited(path, maxFileBytes)
 	if err != nil {
 		return fmt.Errorf("reading a revocation list: %w", err)
 	}
-	block, rest := pem.Decode(der)
-	if block == nil {
-		return m.addList(path, der, authorities)
+	if !bytes.Contains(text, pemBegin) {
+		return m.addList(path, text, authorities)
 	}
-	for ; block != nil; block, rest = pem.Decode(rest) {
+	blocks, err := decodePEM(text)
+	if err != nil {
+		return fmt.Errorf("revocation list %s: %w", path, err)
+	}
+	for _, block := range blocks {
 		if block.Type != "X509 CRL" {
 			return fmt.Errorf("revocation list %s: it holds a PEM block that is not a revocation list", path)
 		}
@@ -48,6 +51,9 @@ func (m *material) addList(path string, der []byte, authorities []*x509.Certific
 	list, err := x509.ParseRevocationList(der)
 	if err != nil {
 		return fmt.Errorf("revocation list %s: %w", path, err)
+	}
+	if len(list.Raw) != len(der) {
+		return fmt.Errorf("revocation list %s: something follows the list, and would not be read", path)
 	}
 	for _, a := range authorities {
 		if string(a.RawSubject) == string(list.RawIssuer) && list.CheckSignatureFrom(a) == nil {
