@@ -34,6 +34,7 @@ type Source struct {
 	reload  sync.Mutex
 	files   Files
 	stamps  map[string]stamp
+	failed  string // the last reading's error, "" if there was none
 	current atomic.Pointer[material]
 }
 
@@ -66,11 +67,11 @@ func (s *Source) Reload() error {
 func (s *Source) Replace(files Files) error {
 	s.reload.Lock()
 	defer s.reload.Unlock()
-	before, stamps := s.files, s.stamps
+	before, stamps, failed := s.files, s.stamps, s.failed
 	s.files = files
 	err := s.read()
 	if err != nil {
-		s.files, s.stamps = before, stamps
+		s.files, s.stamps, s.failed = before, stamps, failed
 	}
 	return err
 }
@@ -79,8 +80,9 @@ func (s *Source) read() error {
 	// The stamps are taken first: a file that changes while it is read is read again at the next look.
 	stamps := s.look()
 	m, err := s.load()
-	s.stamps = stamps
+	s.stamps, s.failed = stamps, ""
 	if err != nil {
+		s.failed = err.Error()
 		return err
 	}
 	s.current.Store(m)

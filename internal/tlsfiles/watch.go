@@ -11,18 +11,26 @@ import (
 type stamp struct {
 	modified time.Time
 	size     int64
-	inode    uint64
+	inode    uint64           // tells a file from the one that replaced it
+	changed  syscall.Timespec // of the inode: mode and owner, and writing that sets modified back
 }
 
-// ReloadIfChanged is Reload if any file was replaced or written since the last look.
+// ReloadIfChanged is Reload if any file was replaced or written since the last look, or if the last reading failed: what it
+// failed for may be gone without a trace in the files. The same error is told of once.
 func (s *Source) ReloadIfChanged() (changed bool, err error) {
 	s.reload.Lock()
 	defer s.reload.Unlock()
-	stamps := s.look()
-	if sameStamps(stamps, s.stamps) {
+	failed := s.failed
+	if failed == "" && sameStamps(s.look(), s.stamps) {
 		return false, nil
 	}
-	return true, s.read()
+	if err := s.read(); err != nil {
+		if err.Error() == failed {
+			return false, nil
+		}
+		return true, err
+	}
+	return true, nil
 }
 
 func (s *Source) paths() []string {
@@ -33,7 +41,7 @@ func (s *Source) look() map[string]stamp {
 	out := make(map[string]stamp)
 	for _, path := range s.paths() {
 		if info, err := os.Stat(path); err == nil {
-			out[path] = stamp{info.ModTime(), info.Size(), inode(info)}
+			out[path] = stampOf(info)
 		}
 	}
 	return out
@@ -51,7 +59,7 @@ func sameStamps(a, b map[string]stamp) bool {
 	return true
 }
 
-// Watch looks at the files every interval until done is closed, and tells of each reading that was tried.
+// Watch looks at the files every interval until done is closed, and tells of what ReloadIfChanged does.
 func (s *Source) Watch(done <-chan struct{}, interval time.Duration, tell func(error)) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -67,10 +75,10 @@ func (s *Source) Watch(done <-chan struct{}, interval time.Duration, tell func(e
 	}
 }
 
-// inode tells a file from the one that replaced it.
-func inode(info fs.FileInfo) uint64 {
+func stampOf(info fs.FileInfo) stamp {
+	out := stamp{modified: info.ModTime(), size: info.Size()}
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		return stat.Ino
+		out.inode, out.changed = stat.Ino, stat.Ctim
 	}
-	return 0
+	return out
 }
