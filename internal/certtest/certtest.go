@@ -125,10 +125,19 @@ func (a *Authority) Client(t testing.TB, uris ...string) Pair {
 // CRL is a revocation list in DER.
 func (a *Authority) CRL(t testing.TB, revoked ...*x509.Certificate) []byte {
 	t.Helper()
+	return a.EditedCRL(t, nil, revoked...)
+}
+
+// EditedCRL is a revocation list in DER; edit changes what is special about it.
+func (a *Authority) EditedCRL(t testing.TB, edit func(*x509.RevocationList), revoked ...*x509.Certificate) []byte {
+	t.Helper()
 	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: a.now.Add(-time.Hour), NextUpdate: a.now.Add(time.Hour)}
 	for _, c := range revoked {
 		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries,
 			x509.RevocationListEntry{SerialNumber: c.SerialNumber, RevocationTime: a.now.Add(-time.Hour)})
+	}
+	if edit != nil {
+		edit(list)
 	}
 	der, err := x509.CreateRevocationList(rand.Reader, list, a.Certificate, a.key)
 	must(t, err)

@@ -68,7 +68,7 @@ func (m *material) trusts(c *Client, now time.Time) (until time.Time, err error)
 		return time.Time{}, fmt.Errorf("%w: %w", ErrUntrusted, err)
 	}
 	for _, chain := range chains {
-		if slices.ContainsFunc(chain, m.refuses) {
+		if m.refusesAny(chain) {
 			continue
 		}
 		first := slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })

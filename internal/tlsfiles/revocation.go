@@ -7,19 +7,66 @@ import (
 	"fmt"
 	"math/big"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/signerd/signerd/internal/durable"
 )
 
-type issuedSerial struct{ issuer, serial string } // the issuer's raw name, the serial's bytes
+// issuer is a name with a key, and what the lists that this key signed revoke. An authority that was given a new key keeps
+// its name, and may number its certificates anew.
+type issuer struct {
+	authority *x509.Certificate
+	revoked   map[string]struct{} // serials
+}
 
-// refuses reports whether a certificate, a client's or an authority's, is revoked.
+// issuer finds the one with the authority's name and key, or makes it.
+func (m *material) issuer(a *x509.Certificate) *issuer {
+	name := string(a.RawSubject)
+	for _, i := range m.issuers[name] {
+		if bytes.Equal(i.authority.RawSubjectPublicKeyInfo, a.RawSubjectPublicKeyInfo) {
+			return i
+		}
+	}
+	i := &issuer{a, make(map[string]struct{})}
+	m.issuers[name] = append(m.issuers[name], i)
+	return i
+}
+
+// signed reports whether the issuer's key signed c. A signature that cannot be checked may be the issuer's, and counts.
+func (i *issuer) signed(c *x509.Certificate) bool {
+	err := i.authority.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature)
+	_, insecure := errors.AsType[x509.InsecureAlgorithmError](err)
+	return err == nil || insecure || errors.Is(err, x509.ErrUnsupportedAlgorithm)
+}
+
+// refuses reports whether a certificate, a client's or an authority's, is revoked. It needs no chain: whoever signed the
+// list signed the certificate.
 func (m *material) refuses(c *x509.Certificate) bool {
-	serial := string(c.SerialNumber.Bytes())
-	_, refused := m.serials[serial]
-	_, revoked := m.revoked[issuedSerial{string(c.RawIssuer), serial}]
-	return refused || revoked
+	_, refused := m.serials[string(c.SerialNumber.Bytes())]
+	return refused || m.listed(c)
+}
+
+func (m *material) listed(c *x509.Certificate) bool {
+	for _, i := range m.issuers[string(c.RawIssuer)] {
+		if _, ok := i.revoked[string(c.SerialNumber.Bytes())]; ok && i.signed(c) {
+			return true
+		}
+	}
+	return false
+}
+
+// refusesAny reports whether anything in a chain is revoked. Serials are not held against its root: roots often have small
+// ones, and a root that is not to be trusted is not left among the authorities.
+func (m *material) refusesAny(chain []*x509.Certificate) bool {
+	top := chain[len(chain)-1]
+	if bytes.Equal(top.RawSubject, top.RawIssuer) {
+		chain = chain[:len(chain)-1]
+		if m.listed(top) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(chain, m.refuses)
 }
 
 // addCRL takes in a file of revocation lists that one of the authorities signed. One that is past its next update still counts:
@@ -55,10 +102,14 @@ func (m *material) addList(path string, der []byte, authorities []*x509.Certific
 	if len(list.Raw) != len(der) {
 		return fmt.Errorf("revocation list %s: something follows the list, and would not be read", path)
 	}
+	if err := checkList(list); err != nil {
+		return fmt.Errorf("revocation list %s: %w", path, err)
+	}
 	for _, a := range authorities {
-		if string(a.RawSubject) == string(list.RawIssuer) && list.CheckSignatureFrom(a) == nil {
+		if bytes.Equal(a.RawSubject, list.RawIssuer) && list.CheckSignatureFrom(a) == nil {
+			revoked := m.issuer(a).revoked
 			for _, entry := range list.RevokedCertificateEntries {
-				m.revoked[issuedSerial{string(list.RawIssuer), string(entry.SerialNumber.Bytes())}] = struct{}{}
+				revoked[string(entry.SerialNumber.Bytes())] = struct{}{}
 			}
 			return nil
 		}

@@ -43,8 +43,8 @@ type material struct {
 	config  *tls.Config
 	roots   *x509.CertPool
 	leaf    *x509.Certificate
-	serials map[string]struct{} // refused whatever the issuer
-	revoked map[issuedSerial]struct{}
+	serials map[string]struct{}  // refused whatever the issuer
+	issuers map[string][]*issuer // by raw subject
 }
 
 // Load reads all files for the first time.
@@ -98,7 +98,7 @@ func (s *Source) load() (*material, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &material{roots: x509.NewCertPool(), leaf: certificate.Leaf, serials: make(map[string]struct{}), revoked: make(map[issuedSerial]struct{})}
+	m := &material{roots: x509.NewCertPool(), leaf: certificate.Leaf, serials: make(map[string]struct{}), issuers: make(map[string][]*issuer)}
 	for _, a := range authorities {
 		m.roots.AddCert(a)
 	}
