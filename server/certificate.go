@@ -127,13 +127,17 @@ func (c clientCertificates) ServerHandshake(raw net.Conn) (net.Conn, credentials
 		return nil, nil, err
 	}
 	state, ok := info.(credentials.TLSInfo)
-	if !ok || len(state.State.PeerCertificates) == 0 {
-		return nil, nil, errors.Join(errors.New("the handshake gave no client certificate"), conn.Close())
+	if !ok {
+		return nil, nil, errors.Join(errors.New("the handshake was not TLS"), conn.Close())
 	}
-	chain := state.State.PeerCertificates
-	p := &tlsPeer{CommonAuthInfo: state.CommonAuthInfo, source: c.source, client: &tlsfiles.Client{Leaf: chain[0], Intermediates: chain[1:]}}
-	p.caller, p.err = certificateCaller(chain[0])
-	return newExpiringConn(conn, chain[0].NotAfter.Sub(c.now())), p, nil
+	client, err := c.source.Client(state.State.PeerCertificates)
+	if err != nil { // the authorities changed since the handshake took it
+		c.failed(raw.RemoteAddr(), err)
+		return nil, nil, errors.Join(err, conn.Close())
+	}
+	p := &tlsPeer{CommonAuthInfo: state.CommonAuthInfo, source: c.source, client: client}
+	p.caller, p.err = certificateCaller(client.Leaf)
+	return newExpiringConn(conn, client.Leaf.NotAfter.Sub(c.now())), p, nil
 }
 
 // Clone implements credentials.TransportCredentials.

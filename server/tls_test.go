@@ -103,7 +103,10 @@ func rawName(identifier byte, name string) func(*x509.Certificate) {
 func TestAnAuthorityCannotNameMoreThanItMay(t *testing.T) {
 	t.Parallel()
 	r := startTLS(t)
-	constrained := r.clients.Constrained(t, "team a", "team-a.example.org")
+	constrained := r.clients.EditedIntermediate(t, "team a", func(c *x509.Certificate) {
+		c.PermittedDNSDomains, c.PermittedDNSDomainsCritical = []string{"team-a.example.org"}, true
+		c.PermittedURIDomains = c.PermittedDNSDomains
+	})
 	for _, tt := range []struct {
 		name string
 		edit func(*x509.Certificate)
@@ -143,6 +146,7 @@ func TestAHandshakeWithoutAGoodCertificateFails(t *testing.T) {
 		"a certificate for servers":           with(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }),
 		"another authority's certificate":     r.as(t, certtest.NewAuthority(t, "another", now).Client(t, orders)),
 		"an authority of the same name":       r.as(t, certtest.NewAuthority(t, "clients", now).Client(t, orders)),
+		"more certificates than are taken":    r.as(t, beside(t, r.clients.Client(t, orders), 6)),
 		"no certificate":                      {RootCAs: r.roots, Time: r.clock.Now, MinVersion: tls.VersionTLS13},
 		"TLS 1.2":                             old,
 	} {
@@ -156,13 +160,22 @@ func TestAHandshakeWithoutAGoodCertificateFails(t *testing.T) {
 		t.Errorf("a request came through: %+v", calls)
 	}
 	// A client that is refused may know before the server has counted it.
-	for r.metrics.handshakes.Load() < 7 {
+	for r.metrics.handshakes.Load() < 8 {
 		<-r.metrics.handshook
 	}
 	if !strings.Contains(r.log.String(), `"msg":"TLS handshake failed"`) {
 		t.Errorf("the log has %s", r.log.String())
 	}
 	must(t, sign(t, r.dial(t, with(func(*x509.Certificate) {}))))
+	must(t, sign(t, r.dial(t, r.as(t, beside(t, r.clients.Client(t, orders), 5)))))
+}
+
+// beside adds n authorities that have nothing to do with it to what a client shows.
+func beside(t *testing.T, p certtest.Pair, n int) certtest.Pair {
+	for range n {
+		p.Certificate = append(p.Certificate, certtest.NewAuthority(t, "clients", p.Leaf.NotBefore).PEM()...)
+	}
+	return p
 }
 
 func TestNoAdminServiceIsServedOverTLS(t *testing.T) {

@@ -40,12 +40,10 @@ func (a *Authority) Intermediate(t testing.TB, name string) *Authority {
 	return newAuthority(t, name, a.now, a, nil)
 }
 
-// Constrained is an authority below this one that may name only hosts, in DNS names and URIs, in that domain.
-func (a *Authority) Constrained(t testing.TB, name, domain string) *Authority {
+// EditedIntermediate is an authority below this one; edit changes what is special about it.
+func (a *Authority) EditedIntermediate(t testing.TB, name string, edit func(*x509.Certificate)) *Authority {
 	t.Helper()
-	return newAuthority(t, name, a.now, a, func(c *x509.Certificate) {
-		c.PermittedDNSDomains, c.PermittedURIDomains, c.PermittedDNSDomainsCritical = []string{domain}, []string{domain}, true
-	})
+	return newAuthority(t, name, a.now, a, edit)
 }
 
 func newAuthority(t testing.TB, name string, now time.Time, above *Authority, edit func(*x509.Certificate)) *Authority {

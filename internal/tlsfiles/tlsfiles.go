@@ -40,11 +40,13 @@ type Source struct {
 
 // material is one consistent reading of all files. It is immutable.
 type material struct {
-	config  *tls.Config
-	roots   *x509.CertPool
-	leaf    *x509.Certificate
-	serials map[string]struct{}  // refused whatever the issuer
-	issuers map[string][]*issuer // by raw subject
+	config *tls.Config
+	leaf   *x509.Certificate
+	// authorities are those of roots.
+	authorities []*x509.Certificate
+	roots       *x509.CertPool
+	serials     map[string]struct{}  // refused whatever the issuer
+	issuers     map[string][]*issuer // by raw subject
 }
 
 // Load reads all files for the first time.
@@ -98,7 +100,8 @@ func (s *Source) load() (*material, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &material{roots: x509.NewCertPool(), leaf: certificate.Leaf, serials: make(map[string]struct{}), issuers: make(map[string][]*issuer)}
+	m := &material{authorities: authorities, roots: x509.NewCertPool(), leaf: certificate.Leaf,
+		serials: make(map[string]struct{}), issuers: make(map[string][]*issuer)}
 	for _, a := range authorities {
 		m.roots.AddCert(a)
 	}
@@ -117,9 +120,14 @@ func (s *Source) load() (*material, error) {
 	m.config = &tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		Certificates: []tls.Certificate{certificate},
-		ClientAuth:   tls.RequireAndVerifyClientCert,
-		ClientCAs:    m.roots,
-		NextProtos:   []string{"h2"},
+		// VerifyConnection verifies, because RequireAndVerifyClientCert would look for a chain among any number of certificates.
+		ClientAuth: tls.RequireAnyClientCert,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			_, err := m.chains(state.PeerCertificates, s.now())
+			return err
+		},
+		ClientCAs:  m.roots, // which clients are told of
+		NextProtos: []string{"h2"},
 		// A resumed session would skip the check against authorities that have changed meanwhile.
 		SessionTicketsDisabled: true,
 		Time:                   s.now,
