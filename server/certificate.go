@@ -107,7 +107,8 @@ func (p *tlsPeer) identify() (policy.Caller, error) {
 }
 
 // clientCertificates makes TLS 1.3 handshakes that require a client certificate, and ends a connection when that
-// certificate ends.
+// certificate ends, by the clock as it was at the handshake: if the clock is set meanwhile, the connection may outlast the
+// certificate or end before it, but each request is refused from the certificate's end on (tlsPeer.identify).
 type clientCertificates struct {
 	credentials.TransportCredentials
 	source *tlsfiles.Source
@@ -145,7 +146,7 @@ func (c clientCertificates) Clone() credentials.TransportCredentials {
 	return clientCertificates{c.TransportCredentials.Clone(), c.source, c.now, c.failed}
 }
 
-// expiringConn is a connection that closes itself when its client's certificate ends.
+// expiringConn is a connection that closes itself after a time, which setting the clock does not change.
 type expiringConn struct {
 	net.Conn
 	end *time.Timer
