@@ -5,6 +5,8 @@ import (
 	"encoding/asn1"
 	"errors"
 	"net"
+	"net/url"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/credentials"
@@ -16,9 +18,9 @@ import (
 // certificateCaller identifies a client by its certificate: exactly one URI name, which is a SPIFFE ID; without any URI
 // name, exactly one DNS name without a wildcard. The common name is never looked at.
 func certificateCaller(leaf *x509.Certificate) (policy.Caller, error) {
-	uris, hosts, err := alternativeNames(leaf)
-	if err != nil {
-		return policy.Caller{}, err
+	uris, hosts, ok := alternativeNames(leaf)
+	if !ok {
+		return policy.Caller{}, errors.New("the certificate's alternative names cannot be read")
 	}
 	switch {
 	case len(uris) == 1:
@@ -42,27 +44,42 @@ const (
 var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
 
 // alternativeNames reads the names as they stand in the certificate: crypto/x509 gives URIs parsed, and a parsed URI has
-// lost how it was written.
-func alternativeNames(leaf *x509.Certificate) (uris, hosts []string, err error) {
+// lost how it was written. It takes no name that crypto/x509 did not see, because only what that saw was held against
+// what the authority may name.
+func alternativeNames(leaf *x509.Certificate) (uris, hosts []string, ok bool) {
+	var names []asn1.RawValue
+	found := false
 	for _, extension := range leaf.Extensions {
 		if !extension.Id.Equal(oidSubjectAltName) {
 			continue
 		}
-		var names []asn1.RawValue
-		if rest, err := asn1.Unmarshal(extension.Value, &names); err != nil || len(rest) > 0 {
-			return nil, nil, errors.New("the certificate's alternative names cannot be read")
+		if rest, err := asn1.Unmarshal(extension.Value, &names); err != nil || len(rest) > 0 || found {
+			return nil, nil, false
 		}
-		for _, name := range names {
-			switch {
-			case name.Class != asn1.ClassContextSpecific:
-			case name.Tag == tagURI:
-				uris = append(uris, string(name.Bytes))
-			case name.Tag == tagDNSName:
-				hosts = append(hosts, string(name.Bytes))
-			}
+		found = true
+	}
+	for _, name := range names {
+		if name.Class != asn1.ClassContextSpecific || name.Tag != tagURI && name.Tag != tagDNSName {
+			continue
+		}
+		switch {
+		case name.IsCompound: // crypto/x509 passes over it
+			return nil, nil, false
+		case name.Tag == tagURI:
+			uris = append(uris, string(name.Bytes))
+		default:
+			hosts = append(hosts, string(name.Bytes))
 		}
 	}
-	return uris, hosts, nil
+	if !slices.EqualFunc(uris, leaf.URIs, sameURI) || !slices.Equal(hosts, leaf.DNSNames) {
+		return nil, nil, false
+	}
+	return uris, hosts, true
+}
+
+func sameURI(text string, parsed *url.URL) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.String() == parsed.String()
 }
 
 // tlsPeer is what the handshake proved. The caller is worked out once; whether the certificate still counts, on each
@@ -90,7 +107,8 @@ func (p *tlsPeer) identify() (policy.Caller, error) {
 }
 
 // clientCertificates makes TLS 1.3 handshakes that require a client certificate, and ends a connection when that
-// certificate ends.
+// certificate ends, by the clock as it was at the handshake: if the clock is set meanwhile, the connection may outlast the
+// certificate or end before it, but each request is refused from the certificate's end on (tlsPeer.identify).
 type clientCertificates struct {
 	credentials.TransportCredentials
 	source *tlsfiles.Source
@@ -110,13 +128,17 @@ func (c clientCertificates) ServerHandshake(raw net.Conn) (net.Conn, credentials
 		return nil, nil, err
 	}
 	state, ok := info.(credentials.TLSInfo)
-	if !ok || len(state.State.PeerCertificates) == 0 {
-		return nil, nil, errors.Join(errors.New("the handshake gave no client certificate"), conn.Close())
+	if !ok {
+		return nil, nil, errors.Join(errors.New("the handshake was not TLS"), conn.Close())
 	}
-	chain := state.State.PeerCertificates
-	p := &tlsPeer{CommonAuthInfo: state.CommonAuthInfo, source: c.source, client: &tlsfiles.Client{Leaf: chain[0], Intermediates: chain[1:]}}
-	p.caller, p.err = certificateCaller(chain[0])
-	return newExpiringConn(conn, chain[0].NotAfter.Sub(c.now())), p, nil
+	client, err := c.source.Client(state.State.PeerCertificates)
+	if err != nil { // the authorities changed since the handshake took it
+		c.failed(raw.RemoteAddr(), err)
+		return nil, nil, errors.Join(err, conn.Close())
+	}
+	p := &tlsPeer{CommonAuthInfo: state.CommonAuthInfo, source: c.source, client: client}
+	p.caller, p.err = certificateCaller(client.Leaf)
+	return newExpiringConn(conn, client.Leaf.NotAfter.Sub(c.now())), p, nil
 }
 
 // Clone implements credentials.TransportCredentials.
@@ -124,7 +146,7 @@ func (c clientCertificates) Clone() credentials.TransportCredentials {
 	return clientCertificates{c.TransportCredentials.Clone(), c.source, c.now, c.failed}
 }
 
-// expiringConn is a connection that closes itself when its client's certificate ends.
+// expiringConn is a connection that closes itself after a time, which setting the clock does not change.
 type expiringConn struct {
 	net.Conn
 	end *time.Timer

@@ -5,8 +5,11 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // handshakeLogInterval keeps strangers from filling the log: one line in that time, which says how many were left out.
@@ -40,5 +43,29 @@ func (h *handshakes) failed(remote net.Addr, err error) {
 	omitted := h.omitted
 	h.last, h.omitted = now, 0
 	h.mu.Unlock()
-	h.log.Warn("TLS handshake failed", "remote", remote.String(), "cause", err.Error(), "omitted_before", omitted)
+	h.log.Warn("TLS handshake failed", "remote", remote.String(), "cause", printable(err.Error()), "omitted_before", omitted)
+}
+
+const (
+	maxCauseBytes = 300
+	ellipsis      = "…"
+)
+
+// printable bounds an error's text, and takes out what a terminal might obey: errors quote what a stranger's certificate says.
+func printable(text string) string {
+	// No character shrinks to half its size, so that what is cut here would not be shown.
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, text[:min(len(text), 2*maxCauseBytes)])
+	if len(text) <= maxCauseBytes {
+		return text
+	}
+	cut := maxCauseBytes - len(ellipsis)
+	for !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return text[:cut] + ellipsis
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,31 @@ import (
 	"testing"
 	"time"
 )
+
+// TestAHandshakeLogsAShortPrintableCause has what a certificate can bring into an error: names are up to a quarter of a
+// mebibyte of anything.
+func TestAHandshakeLogsAShortPrintableCause(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, cause, want string }{
+		{"short", "x509: cannot parse it: é", "x509: cannot parse it: é"},
+		{"control characters", "a\r\nb\x1b[31m\x00\u009b2J\u2028\u202ec", "a\ufffd\ufffdb\ufffd[31m\ufffd\ufffd2J\ufffd\ufffdc"},
+		{"not UTF-8", "a\xff\xfeb", "a\ufffd\ufffdb"},
+		{"as long as may be", strings.Repeat("a", 300), strings.Repeat("a", 300)},
+		{"too long", strings.Repeat("a", 301), strings.Repeat("a", 297) + "…"},
+		{"too long, cut within a character", strings.Repeat("é", 1<<17), strings.Repeat("é", 148) + "…"},
+		{"too long once it is printable", strings.Repeat("\x00", 200), strings.Repeat("\ufffd", 99) + "…"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var log bytes.Buffer
+			h := &handshakes{metrics: noMetrics{}, log: slog.New(slog.NewJSONHandler(&log, nil)), now: time.Now}
+			h.failed(&net.TCPAddr{}, errors.New(tt.cause))
+			var line struct{ Cause string }
+			if err := json.Unmarshal(log.Bytes(), &line); err != nil || line.Cause != tt.want || len(line.Cause) > 300 {
+				t.Errorf("got %q (%v), want %q", line.Cause, err, tt.want)
+			}
+		})
+	}
+}
 
 // failures counts handshakes.
 type failures struct {

@@ -88,10 +88,42 @@ func TestACertificateNamesOneCallerOrNobody(t *testing.T) {
 }
 
 // rawURI is a URI name as it is written: package url would write it in its own way.
-func rawURI(uri string) func(*x509.Certificate) {
+func rawURI(uri string) func(*x509.Certificate) { return rawName(0x86, uri) }
+
+// rawName is an alternative name with this identifier octet.
+func rawName(identifier byte, name string) func(*x509.Certificate) {
 	return func(c *x509.Certificate) {
-		value := append([]byte{0x30, byte(len(uri) + 2), 0x86, byte(len(uri))}, uri...)
+		value := append([]byte{0x30, byte(len(name) + 2), identifier, byte(len(name))}, name...)
 		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: []int{2, 5, 29, 17}, Value: value})
+	}
+}
+
+// TestAnAuthorityCannotNameMoreThanItMay issues names outside of what the authority is constrained to, also in forms that
+// crypto/x509 passes over when it holds names against the constraints.
+func TestAnAuthorityCannotNameMoreThanItMay(t *testing.T) {
+	t.Parallel()
+	r := startTLS(t)
+	constrained := r.clients.EditedIntermediate(t, "team a", func(c *x509.Certificate) {
+		c.PermittedDNSDomains, c.PermittedDNSDomainsCritical = []string{"team-a.example.org"}, true
+		c.PermittedURIDomains = c.PermittedDNSDomains
+	})
+	for _, tt := range []struct {
+		name string
+		edit func(*x509.Certificate)
+		want codes.Code
+	}{
+		{"a URI", rawName(0x86, orders), codes.Unavailable},
+		{"a host", rawName(0x82, "shipping.internal"), codes.Unavailable},
+		{"a constructed URI", rawName(0xa6, orders), codes.Unauthenticated},
+		{"a constructed host", rawName(0xa2, "shipping.internal"), codes.Unauthenticated},
+		{"a URI of the application class", rawName(0x46, orders), codes.Unauthenticated},
+		{"a host of the private class", rawName(0xc2, "shipping.internal"), codes.Unauthenticated},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := sign(t, r.dial(t, r.as(t, constrained.Issue(t, tt.edit)))); status.Code(err) != tt.want {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
 
@@ -114,6 +146,7 @@ func TestAHandshakeWithoutAGoodCertificateFails(t *testing.T) {
 		"a certificate for servers":           with(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }),
 		"another authority's certificate":     r.as(t, certtest.NewAuthority(t, "another", now).Client(t, orders)),
 		"an authority of the same name":       r.as(t, certtest.NewAuthority(t, "clients", now).Client(t, orders)),
+		"more certificates than are taken":    r.as(t, beside(t, r.clients.Client(t, orders), 6)),
 		"no certificate":                      {RootCAs: r.roots, Time: r.clock.Now, MinVersion: tls.VersionTLS13},
 		"TLS 1.2":                             old,
 	}
@@ -134,6 +167,15 @@ func TestAHandshakeWithoutAGoodCertificateFails(t *testing.T) {
 		t.Errorf("the log has %s", r.log.String())
 	}
 	must(t, sign(t, r.dial(t, with(func(*x509.Certificate) {}))))
+	must(t, sign(t, r.dial(t, r.as(t, beside(t, r.clients.Client(t, orders), 5)))))
+}
+
+// beside adds n authorities that have nothing to do with it to what a client shows.
+func beside(t *testing.T, p certtest.Pair, n int) certtest.Pair {
+	for range n {
+		p.Certificate = append(p.Certificate, certtest.NewAuthority(t, "clients", p.Leaf.NotBefore).PEM()...)
+	}
+	return p
 }
 
 func TestNoAdminServiceIsServedOverTLS(t *testing.T) {

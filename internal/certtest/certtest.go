@@ -31,22 +31,31 @@ type Authority struct {
 // NewAuthority is a root that is valid around now, and so is what it issues.
 func NewAuthority(t testing.TB, name string, now time.Time) *Authority {
 	t.Helper()
-	return newAuthority(t, name, now, nil)
+	return newAuthority(t, name, now, nil, nil)
 }
 
 // Intermediate is an authority below this one.
 func (a *Authority) Intermediate(t testing.TB, name string) *Authority {
 	t.Helper()
-	return newAuthority(t, name, a.now, a)
+	return newAuthority(t, name, a.now, a, nil)
 }
 
-func newAuthority(t testing.TB, name string, now time.Time, above *Authority) *Authority {
+// EditedIntermediate is an authority below this one; edit changes what is special about it.
+func (a *Authority) EditedIntermediate(t testing.TB, name string, edit func(*x509.Certificate)) *Authority {
+	t.Helper()
+	return newAuthority(t, name, a.now, a, edit)
+}
+
+func newAuthority(t testing.TB, name string, now time.Time, above *Authority, edit func(*x509.Certificate)) *Authority {
 	t.Helper()
 	template := template(t, now)
 	template.Subject = pkix.Name{CommonName: name}
 	template.IsCA, template.BasicConstraintsValid = true, true
 	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
 	template.NotAfter = now.Add(1000 * time.Hour).UTC()
+	if edit != nil {
+		edit(template)
+	}
 	a := &Authority{key: newKey(t), now: now, above: above}
 	parent, signer := template, a.key
 	if above != nil {
@@ -114,10 +123,19 @@ func (a *Authority) Client(t testing.TB, uris ...string) Pair {
 // CRL is a revocation list in DER.
 func (a *Authority) CRL(t testing.TB, revoked ...*x509.Certificate) []byte {
 	t.Helper()
+	return a.EditedCRL(t, nil, revoked...)
+}
+
+// EditedCRL is a revocation list in DER; edit changes what is special about it.
+func (a *Authority) EditedCRL(t testing.TB, edit func(*x509.RevocationList), revoked ...*x509.Certificate) []byte {
+	t.Helper()
 	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: a.now.Add(-time.Hour), NextUpdate: a.now.Add(time.Hour)}
 	for _, c := range revoked {
 		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries,
 			x509.RevocationListEntry{SerialNumber: c.SerialNumber, RevocationTime: a.now.Add(-time.Hour)})
+	}
+	if edit != nil {
+		edit(list)
 	}
 	der, err := x509.CreateRevocationList(rand.Reader, list, a.Certificate, a.key)
 	must(t, err)

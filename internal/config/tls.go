@@ -20,11 +20,11 @@ type TLS struct {
 	Key string `yaml:"key"`
 	// ClientCA is the file of the authorities that issue clients' certificates, PEM, one or more.
 	ClientCA string `yaml:"client_ca"`
-	// CRLs are files of revocation lists (PEM, any number a file, or DER), each signed by an authority in ClientCA. One
-	// past its next update still counts. Default: none.
+	// CRLs are files of revocation lists (PEM, any number a file, or DER), each whole (no delta, not indirect) and signed by
+	// an authority in ClientCA. One past its next update still counts. Default: none.
 	CRLs []string `yaml:"crls"`
 	// RefusedSerials are serial numbers of certificates to refuse whoever issued them, in quotes, hexadecimal as openssl
-	// prints them: "0A1B2C" or "0A:1B:2C". Default: none.
+	// prints them: "0A1B2C" or "0A:1B:2C". A root's own is not looked at: remove it from ClientCA. Default: none.
 	RefusedSerials []string `yaml:"refused_serials"`
 }
 

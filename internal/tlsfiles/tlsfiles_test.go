@@ -25,7 +25,7 @@ type fixture struct {
 	now    time.Time
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{dir: t.TempDir(), ca: certtest.NewAuthority(t, "clients", noon), now: noon}
 	f.server = certtest.NewAuthority(t, "servers", noon).Server(t)
@@ -36,14 +36,14 @@ func newFixture(t *testing.T) *fixture {
 	return f
 }
 
-func (f *fixture) write(t *testing.T, name string, content []byte) string {
+func (f *fixture) write(t testing.TB, name string, content []byte) string {
 	t.Helper()
 	path := filepath.Join(f.dir, name)
 	certtest.Replace(t, path, content)
 	return path
 }
 
-func (f *fixture) load(t *testing.T) *tlsfiles.Source {
+func (f *fixture) load(t testing.TB) *tlsfiles.Source {
 	t.Helper()
 	s, err := tlsfiles.Load(f.files, func() time.Time { return f.now })
 	if err != nil {
