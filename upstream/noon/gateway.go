@@ -64,17 +64,19 @@ type gateway struct {
 	now          func() time.Time
 }
 
-// newTransport makes a transport that goes nowhere but where the request says: no redirects (see newGateway), no proxy
-// unless asked for, TLS verified, bounded headers.
+// newTransport makes a transport that goes nowhere but where the request says: no redirects (see newClient), no proxy
+// unless asked for, TLS verified, bounded headers. A login is rare, and each goes over a connection of its own: what
+// arrives on an idle one net/http prints, cookies included, and over HTTP/2 it sends a login again that a gateway puts
+// off.
 func newTransport(proxyFromEnvironment bool, roots *tls.Config) *http.Transport {
 	t := &http.Transport{
 		TLSClientConfig:        roots,
-		ForceAttemptHTTP2:      true,
+		Protocols:              new(http.Protocols),
+		DisableKeepAlives:      true,
 		MaxResponseHeaderBytes: maxAnswerHeaderBytes,
-		MaxIdleConnsPerHost:    1,
-		IdleConnTimeout:        time.Minute,
 		TLSHandshakeTimeout:    10 * time.Second,
 	}
+	t.Protocols.SetHTTP1(true)
 	if proxyFromEnvironment {
 		t.Proxy = http.ProxyFromEnvironment
 	}
@@ -191,6 +193,8 @@ func (g *gateway) exchange(ctx context.Context, method, target, userAgent, cooki
 	if err != nil {
 		return nil, fmt.Errorf("building a request to Noon: %w", err)
 	}
+	// Without it no transport can send a token a second time.
+	req.GetBody = nil
 	req.Header.Set(HeaderUserAgent, userAgent)
 	if cookie != "" {
 		req.Header.Set(HeaderCookie, cookie)

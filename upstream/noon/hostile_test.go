@@ -69,7 +69,7 @@ func publicPEM(t *testing.T) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: credentialForTest(t).PublicKey()})
 }
 
-// bothWays runs a test over plain loopback and over TLS with HTTP/2.
+// bothWays runs a test over plain loopback and over TLS, with a gateway that offers HTTP/2.
 func bothWays(t *testing.T, test func(t *testing.T, overTLS bool)) {
 	t.Helper()
 	t.Run("plain", func(t *testing.T) { test(t, false) })
