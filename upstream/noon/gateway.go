@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/textproto"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -52,9 +50,6 @@ func (e *RetryError) Error() string { return e.Err.Error() }
 
 // Unwrap gives the cause.
 func (e *RetryError) Unwrap() error { return e.Err }
-
-// errMalformed stands for errors of net/http that quote an answer's header.
-var errMalformed = errors.New("its answer is not well-formed HTTP")
 
 // gateway exchanges single requests with Noon. It is safe for concurrent use.
 type gateway struct {
@@ -187,7 +182,7 @@ func (g *gateway) accepts(ctx context.Context, s *Session) (bool, error) {
 }
 
 // exchange sends one request and reads the answer to its bounded end; the body is of no use to anyone. What went wrong
-// on the way is ErrUnavailable, without the error's text of net/http: it may hold the URL of a proxy.
+// on the way is ErrUnavailable, with no more of net/http's error than cause lets pass.
 func (g *gateway) exchange(ctx context.Context, method, target, userAgent, cookie string, body []byte) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
@@ -215,19 +210,6 @@ func (g *gateway) exchange(ctx context.Context, method, target, userAgent, cooki
 		return nil, fmt.Errorf("%w: its answer is larger than %d bytes", ErrUnavailable, maxAnswerBytes)
 	}
 	return resp, nil
-}
-
-// cause is an error of net/http without the method and URL around it, and without a header that it quotes, which may be
-// a cookie.
-func cause(err error) error {
-	if malformed := textproto.ProtocolError(""); errors.As(err, &malformed) {
-		return errMalformed
-	}
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		return wrapped.Err
-	}
-	return err
 }
 
 // unavailable is the error for an answer that is neither yes nor no.

@@ -203,22 +203,6 @@ func TestAGatewayWithAnotherCertificateGetsNoToken(t *testing.T) {
 	}
 }
 
-func TestErrorsDoNotQuoteAMalformedAnswer(t *testing.T) {
-	b, c := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		conn, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer func() { _ = conn.Close() }()
-		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nSet-Cookie _npsid="+canary+"\r\n\r\n")
-	}), false)
-	s, err := b.Session(t.Context(), account, c, "")
-	if s != nil || !errors.Is(err, noon.ErrUnavailable) || strings.Contains(err.Error(), canary) {
-		t.Errorf("got %v, %v", s, err)
-	}
-}
-
 func TestCloseEndsALoginThatHangs(t *testing.T) {
 	n := newPartner(t)
 	n.Fail(partners.Slow)
