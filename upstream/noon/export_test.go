@@ -1,4 +1,7 @@
 package noon
 
-// SessionCookies is for the fuzz target.
-var SessionCookies = sessionCookies
+// SessionCookies is for the fuzz target, ParseCookieDate for the table of dates.
+var (
+	SessionCookies  = sessionCookies
+	ParseCookieDate = parseCookieDate
+)

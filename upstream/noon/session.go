@@ -38,12 +38,8 @@ func newSession(c *Credential, cookies []http.Cookie, now time.Time, life time.D
 	s := &Session{ID: rand.Text(), Created: now, Expires: now.Add(life), credential: c, cookies: &jar{&cookies}}
 	pairs := make([]string, 0, len(cookies))
 	for _, cookie := range cookies {
-		value := cookie.Value
-		if cookie.Quoted {
-			value = `"` + value + `"`
-		}
 		// As it was set; http.Cookie would put quotes around a value with a comma or a space.
-		pairs = append(pairs, cookie.Name+"="+value)
+		pairs = append(pairs, cookie.Name+"="+cookie.Value)
 		if !cookie.Expires.IsZero() && cookie.Expires.Before(s.Expires) {
 			s.Expires = cookie.Expires
 		}
