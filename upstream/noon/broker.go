@@ -108,7 +108,7 @@ func (b *Broker) Close() {
 func (b *Broker) Session(ctx context.Context, account Account, c *Credential, rejected string) (*Session, error) {
 	e := b.entry(account.Key)
 	now := b.config.Now()
-	if h := e.current.Load(); h != nil && h.account == account && h.session.ID != rejected && now.Before(h.session.refresh) {
+	if h := e.current.Load(); h != nil && h.account == account && h.session.ID != rejected && before(now, h.session.refresh) {
 		return h.session, nil
 	}
 	session, f, err := b.decide(e, account, c, rejected, now)
@@ -145,7 +145,7 @@ func (b *Broker) decide(e *entry, account Account, c *Credential, rejected strin
 	session := e.usable(now)
 	switch {
 	case session != nil && session.ID != rejected:
-		if e.flight == nil && !now.Before(session.refresh) && e.mayLogin(now) == nil {
+		if e.flight == nil && !before(now, session.refresh) && e.mayLogin(now) == nil {
 			b.start(e, account, func(ctx context.Context) (*Session, error) { return b.login(ctx, e, account, c) })
 		}
 		return session, nil, nil
@@ -228,7 +228,7 @@ func outcomeOf(err error) Outcome {
 // Stat is what is known of one account's session.
 type Stat struct {
 	Account Account
-	// Created is when the session was made.
+	// Created is when the login was sent.
 	Created time.Time
 }
 
@@ -236,7 +236,7 @@ type Stat struct {
 func (b *Broker) Stats() []Stat {
 	var out []Stat
 	b.entries.Range(func(_, value any) bool {
-		if h := value.(*entry).current.Load(); h != nil && b.config.Now().Before(h.session.usable) {
+		if h := value.(*entry).current.Load(); h != nil && before(b.config.Now(), h.session.usable) {
 			out = append(out, Stat{h.account, h.session.Created})
 		}
 		return true

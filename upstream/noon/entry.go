@@ -18,7 +18,7 @@ const (
 	maxBackOff   = 5 * time.Minute
 	// rejectedBackOff is how long a refused credential is not tried again.
 	rejectedBackOff = 5 * time.Minute
-	// verdictLife is how long an answer of whoami stands for all who report the same session.
+	// verdictLife is how long an answer of whoami stands for all who report the same session, if it does not say itself.
 	verdictLife = 5 * time.Second
 )
 
@@ -62,7 +62,7 @@ func (e *entry) reset(account Account) {
 
 // usable is the session that may be handed out now, or nil.
 func (e *entry) usable(now time.Time) *Session {
-	if h := e.current.Load(); h != nil && now.Before(h.session.usable) {
+	if h := e.current.Load(); h != nil && before(now, h.session.usable) {
 		return h.session
 	}
 	return nil
@@ -104,17 +104,26 @@ func (e *entry) succeeded(s *Session) {
 // verdict is what whoami last said.
 type verdict struct {
 	session string
-	at      time.Time
+	until   time.Time
 	err     error // it could not be asked
+}
+
+func newVerdict(s *Session, err error, now time.Time) verdict {
+	life := verdictLife
+	var told *RetryError
+	if errors.As(err, &told) {
+		life = max(life, told.After)
+	}
+	return verdict{s.ID, now.Add(life), err}
 }
 
 // about gives the verdict on a session while it is fresh enough to stand for every caller that reports it.
 func (v verdict) about(s *Session, now time.Time) (session *Session, err error, fresh bool) {
-	if v.session != s.ID || now.Sub(v.at) >= verdictLife {
+	if v.session != s.ID || !now.Before(v.until) {
 		return nil, nil, false
 	}
 	if v.err != nil {
-		return nil, &RetryError{v.err, v.at.Add(verdictLife).Sub(now)}, true
+		return nil, &RetryError{v.err, v.until.Sub(now)}, true
 	}
 	return s, nil, true
 }
@@ -128,12 +137,12 @@ func (e *entry) judged(account Account, s *Session, accepted bool, err error, no
 		return nil, errChanged
 	}
 	if err != nil || accepted {
-		e.verdict = verdict{s.ID, now, err}
+		e.verdict = newVerdict(s, err, now)
 	}
 	switch {
 	case err != nil:
-		return nil, &RetryError{err, verdictLife}
-	case accepted && now.Before(s.usable):
+		return nil, &RetryError{err, e.verdict.until.Sub(now)}
+	case accepted && before(now, s.usable):
 		return s, nil
 	}
 	e.current.Store(nil)
