@@ -17,6 +17,8 @@ import (
 
 // knownErrors are all that may be said of a credential file; none holds a part of it.
 var knownErrors = regexp.MustCompile(`^(it is not the JSON credential file that Noon's console downloads` +
+	`|it starts with a byte order mark, which an editor added; wanted UTF-8 without one` +
+	`|it has a name twice, or one of key_id, private_key and project_code in another case` +
 	`|it has no (key_id|private_key|project_code); wanted the JSON credential file that Noon's console downloads` +
 	`|its key_id or project_code is too long or holds a control character` +
 	`|(its private_key (holds no whole PEM block|is encrypted|is not an RSA private key|is a damaged RSA key|is an RSA key of [0-9]+ bits)` +

@@ -18,6 +18,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/signerd/signerd/internal/secret"
 	"github.com/signerd/signerd/upstream"
@@ -96,9 +97,15 @@ func (s Scheme) Import(_ upstream.Environment, m upstream.Material) (upstream.Ma
 
 // parseFile reads the credential file. Its errors never quote it.
 func parseFile(text []byte) (credentialFile, []string, error) {
+	if bytes.HasPrefix(text, []byte("\xef\xbb\xbf")) || bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+		return credentialFile{}, nil, upstream.Invalid(fieldCredentials, "it starts with a byte order mark, which an editor added; wanted UTF-8 without one")
+	}
 	var file credentialFile
 	if err := json.Unmarshal(text, &file); err != nil {
 		return credentialFile{}, nil, upstream.Invalid(fieldCredentials, "it is not the JSON credential file that Noon's console downloads")
+	}
+	if !distinctNames(text) {
+		return credentialFile{}, nil, upstream.Invalid(fieldCredentials, "it has a name twice, or one of key_id, private_key and project_code in another case")
 	}
 	for name, value := range map[string]string{"key_id": file.KeyID, "private_key": file.PrivateKey, "project_code": file.ProjectCode} {
 		if value == "" {
@@ -114,6 +121,31 @@ func parseFile(text []byte) (credentialFile, []string, error) {
 		notes = append(notes, `credentials: \n pairs in private_key were read as line breaks`)
 	}
 	return file, notes, nil
+}
+
+// distinctNames reports whether a JSON object has every name once, whatever its case, and those of credentialFile as
+// they are written there: package json takes any case, and the last of several.
+func distinctNames(text []byte) bool {
+	d := json.NewDecoder(bytes.NewReader(text))
+	if _, err := d.Token(); err != nil {
+		return false
+	}
+	seen := make(map[string]bool)
+	for d.More() {
+		token, err := d.Token()
+		name, ok := token.(string)
+		folded := strings.ToLower(strings.ToUpper(name)) // one form for every letter that package json takes for another
+		ours := folded == "key_id" || folded == "private_key" || folded == "project_code"
+		if err != nil || !ok || seen[folded] || ours && name != folded {
+			return false
+		}
+		seen[folded] = true
+		var value json.RawMessage
+		if d.Decode(&value) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 func printable(s string) bool {
