@@ -36,6 +36,9 @@ var (
 	ErrRejectedCredential = errors.New("the partner refuses the credential")
 	// ErrUnavailable says that Noon is down, slow, overloaded, or answers what it should not.
 	ErrUnavailable = errors.New("the partner is not available")
+	// ErrDestination says that no login of the key can be sent before its base URL is listed, or another version is
+	// activated.
+	ErrDestination = errors.New("the key's base URL is not on the configured list of Noon gateways")
 	// ErrRateLimited says that signerd itself holds back logins, so that no caller can lock the account.
 	ErrRateLimited = errors.New("too many logins")
 )
@@ -129,12 +132,20 @@ func (c *Credential) token(now time.Time) (string, error) {
 	return token, nil
 }
 
+// mayReach is ErrDestination for a credential whose base URL is not, or no longer, on the list.
+func (g *gateway) mayReach(c *Credential) error {
+	if _, err := g.destinations.check(c.baseURL); err != nil {
+		return ErrDestination
+	}
+	return nil
+}
+
 // login exchanges a fresh token for a session. Errors: ErrRejectedCredential, ErrUnavailable (in a RetryError where
-// the gateway said when), or ctx's.
+// the gateway said when), ErrDestination, or ctx's.
 func (g *gateway) login(ctx context.Context, c *Credential) (*Session, error) {
 	base, err := g.destinations.check(c.baseURL)
 	if err != nil {
-		return nil, fmt.Errorf("%w: its base URL is no longer on the configured list", ErrUnavailable)
+		return nil, ErrDestination
 	}
 	sent := g.now()
 	token, err := c.token(sent)
@@ -171,7 +182,7 @@ func (g *gateway) login(ctx context.Context, c *Credential) (*Session, error) {
 func (g *gateway) accepts(ctx context.Context, s *Session) (bool, error) {
 	base, err := g.destinations.check(s.credential.baseURL)
 	if err != nil {
-		return false, fmt.Errorf("%w: its base URL is no longer on the configured list", ErrUnavailable)
+		return false, ErrDestination
 	}
 	resp, body, err := g.exchange(ctx, http.MethodGet, base+pathWhoami, s.credential.userAgent, string(s.header.Reveal()), nil)
 	if err != nil {

@@ -268,10 +268,12 @@ func (Scheme) Open(m upstream.Material) (upstream.Credential, error) {
 	if err != nil {
 		return nil, errors.New("encoding a Noon public key")
 	}
-	return &Credential{&credential{
-		key: key, public: public, keyID: file.KeyID, projectCode: file.ProjectCode,
+	c := &credential{
+		key: key, public: public, fingerprint: sha256.Sum256(public), keyID: file.KeyID, projectCode: file.ProjectCode,
 		userAgent: string(m[upstream.PartUserAgent].Reveal()), baseURL: string(m[upstream.PartBaseURL].Reveal()),
-	}}, nil
+	}
+	c.material = sha256.Sum256(fmt.Appendf(nil, "%x %q %q %q %q", c.fingerprint, c.keyID, c.projectCode, c.userAgent, c.baseURL))
+	return &Credential{c}, nil
 }
 
 // Credential logs in to one Noon service account. It implements upstream.Credential.
@@ -280,6 +282,8 @@ type Credential struct{ *credential } // the nested pointer keeps printers out, 
 type credential struct {
 	key         *rsa.PrivateKey
 	public      []byte
+	fingerprint [32]byte // of the public key
+	material    [32]byte // of all that a login says; no secret is in it
 	keyID       string
 	projectCode string
 	userAgent   string
@@ -292,6 +296,9 @@ func (c *Credential) UserAgent() string { return c.userAgent }
 // BaseURL is the gateway's.
 func (c *Credential) BaseURL() string { return c.baseURL }
 
+// partner is the account that logins are for.
+func (c *Credential) partner() partnerAccount { return partnerAccount{c.baseURL, c.projectCode} }
+
 // Algorithm implements upstream.Credential.
 func (*Credential) Algorithm() string { return "RS256" }
 
@@ -302,7 +309,7 @@ func (*Credential) Complete() bool { return true }
 func (c *Credential) PublicKey() []byte { return bytes.Clone(c.public) }
 
 // Fingerprint implements upstream.Credential: SHA-256 of the public key, which needs no pepper.
-func (c *Credential) Fingerprint(secret.Bytes) [32]byte { return sha256.Sum256(c.public) }
+func (c *Credential) Fingerprint(secret.Bytes) [32]byte { return c.fingerprint }
 
 // Prove implements upstream.Credential.
 func (c *Credential) Prove() error {
