@@ -76,15 +76,24 @@ func (k *Key) Credential(permit *policy.Permit) (upstream.Credential, uint32, er
 	if err := permit.Redeem(k.Name); err != nil {
 		return nil, 0, err
 	}
+	active, err := k.Signing()
+	if err != nil {
+		return nil, 0, err
+	}
+	return active.credential, active.Number, nil
+}
+
+// Signing is the version that signs. Errors: ErrKeyDisabled, ErrNoActiveVersion.
+func (k *Key) Signing() (Version, error) {
 	if !k.Enabled {
-		return nil, 0, ErrKeyDisabled
+		return Version{}, ErrKeyDisabled
 	}
 	active, ok := k.Version(k.Active)
 	if !ok {
-		return nil, 0, ErrNoActiveVersion
+		return Version{}, ErrNoActiveVersion
 	}
 	if active.State != Enabled {
-		return nil, 0, ErrKeyDisabled
+		return Version{}, ErrKeyDisabled
 	}
-	return active.credential, active.Number, nil
+	return active, nil
 }

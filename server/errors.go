@@ -55,8 +55,10 @@ var errorTable = []errorRow{
 	{keystore.ErrRolledBack, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
 	{keystore.ErrWrongRootKey, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
 	{errNotReady, codes.Unavailable, "STORE_UNAVAILABLE", "the keys are not loaded"},
-	{noon.ErrRateLimited, codes.ResourceExhausted, "RATE_LIMITED", "too many logins for this key; wait as long as RetryInfo says"},
+	{noon.ErrRateLimited, codes.ResourceExhausted, "RATE_LIMITED", "too many logins with this key's credential; wait as long as RetryInfo says"},
 	{noon.ErrRejectedCredential, codes.FailedPrecondition, "UPSTREAM_REJECTED_CREDENTIAL", "Noon refuses this key's credential; it is tried again after a while, or at once when another version is activated"},
+	{noon.ErrDestination, codes.FailedPrecondition, "KEY_DISABLED", "the key's base URL is not on signerd's list of Noon gateways; no login is sent until an operator lists it or activates another version"},
+	{noon.ErrKeyChanged, codes.Unavailable, "UPSTREAM_UNAVAILABLE", "the key was changed while its session was on its way; ask again"},
 	{noon.ErrUnavailable, codes.Unavailable, "UPSTREAM_UNAVAILABLE", "Noon is not available"},
 }
 

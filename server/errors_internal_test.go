@@ -82,6 +82,8 @@ var reasons = map[string]struct {
 	"upstream.ErrNotGenerated":    {upstream.ErrNotGenerated, "INTERNAL"}, // handlers name the field instead
 	"noon.ErrRejectedCredential":  {noon.ErrRejectedCredential, "UPSTREAM_REJECTED_CREDENTIAL"},
 	"noon.ErrUnavailable":         {noon.ErrUnavailable, "UPSTREAM_UNAVAILABLE"},
+	"noon.ErrDestination":         {noon.ErrDestination, "KEY_DISABLED"},
+	"noon.ErrKeyChanged":          {noon.ErrKeyChanged, "UPSTREAM_UNAVAILABLE"},
 	"noon.ErrRateLimited":         {noon.ErrRateLimited, "RATE_LIMITED"},
 	"noah.ErrIncomplete":          {noah.ErrIncomplete, "INTERNAL"},
 	"server.errNoIdentity":        {errNoIdentity, "NO_IDENTITY"},

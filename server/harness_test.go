@@ -63,6 +63,8 @@ type rig struct {
 	server *server.Server
 	keys   *keystore.Keystore
 	store  *hookedStore
+	anchor *memoryAnchor // unless the keys are in a file
+	broker *noon.Broker
 	log    *logBuffer
 	clock  *clock
 	socket string
@@ -76,8 +78,8 @@ type rig struct {
 func start(t testing.TB, s setup) *rig {
 	t.Helper()
 	dir := shortDir(t)
-	r := &rig{log: &logBuffer{}, clock: newClock(), store: &hookedStore{Store: openStore(t, dir, s.bolt)}}
-	var anchor keystore.Anchor = &memoryAnchor{}
+	r := &rig{log: &logBuffer{}, clock: newClock(), anchor: &memoryAnchor{}, store: &hookedStore{Store: openStore(t, dir, s.bolt)}}
+	var anchor keystore.Anchor = r.anchor
 	if s.bolt {
 		anchor = durable.File{Path: filepath.Join(dir, "anchor"), Max: 1 << 10, Mode: 0o600}
 	}
@@ -93,10 +95,10 @@ func start(t testing.TB, s setup) *rig {
 	if s.gateway == nil {
 		s.gateway = gatewayFunc(loggedIn)
 	}
-	broker := noon.NewBroker(noon.BrokerConfig{Transport: s.gateway, Now: r.clock.Now})
-	t.Cleanup(broker.Close)
+	r.broker = noon.NewBroker(noon.BrokerConfig{Transport: s.gateway, Now: r.clock.Now})
+	t.Cleanup(r.broker.Close)
 	r.server, err = server.New(server.Config{
-		Noon: broker, Metrics: s.metrics,
+		Noon: r.broker, Metrics: s.metrics,
 		Policy: p, Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Identify: s.identify, Limits: s.limits, Now: r.clock.Now, Version: "v0-test", Reflection: s.reflection,
 	})
@@ -213,11 +215,17 @@ var rootKey = sync.OnceValues(func() (*rootkey.File, error) {
 })
 
 // memoryAnchor is an anchor that does not wait for the disk. The keystore writes it under a lock of its own.
-type memoryAnchor struct{ content []byte }
+type memoryAnchor struct {
+	content []byte
+	broken  atomic.Bool
+}
 
 func (a *memoryAnchor) Read() ([]byte, error) { return a.content, nil }
 
 func (a *memoryAnchor) Write(b []byte) error {
+	if a.broken.Load() {
+		return errors.New("the disk is full")
+	}
 	a.content = bytes.Clone(b)
 	return nil
 }

@@ -165,7 +165,7 @@ func (s *keyService) setEnabled(ctx context.Context, in change, enabled bool) (*
 		return nil, err
 	}
 	key, err := a.keys.SetEnabled(ctx, in.GetName(), keystore.Precondition(in.GetGeneration()), enabled)
-	if err != nil {
+	if err := s.credentialChanged(a, key, err); err != nil {
 		return nil, err
 	}
 	return keyMessage(key), nil

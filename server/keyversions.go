@@ -54,7 +54,7 @@ func (s *keyService) ActivateKeyVersion(ctx context.Context, in *adminv1.Activat
 		return nil, err
 	}
 	key, notes, err := a.keys.Activate(ctx, in.GetName(), in.GetVersion(), keystore.Precondition(in.GetGeneration()), completing)
-	if err != nil {
+	if err := s.credentialChanged(a, key, err); err != nil {
 		return nil, nameAPIKeyField(err)
 	}
 	return &adminv1.ActivateKeyVersionResponse{Key: keyMessage(key), Notes: notes}, nil
@@ -93,7 +93,7 @@ func (s *keyService) changeVersion(ctx context.Context, in versionChange, apply 
 		return nil, err
 	}
 	key, err := apply(a.keys, ctx, in.GetName(), in.GetVersion(), keystore.Precondition(in.GetGeneration()))
-	if err != nil {
+	if err := s.credentialChanged(a, key, err); err != nil {
 		return nil, err
 	}
 	return keyMessage(key), nil

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	signerdv1 "github.com/signerd/signerd/gen/signerd/v1"
+	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/upstream/noon"
 )
 
@@ -22,6 +23,9 @@ func (s *signerService) GetNoonSession(ctx context.Context, in *signerdv1.GetNoo
 	session, err := s.noon.Session(ctx, noon.Account{
 		Key: in.GetKey(), Version: c.version, Generation: authorized.key.Generation,
 	}, account, in.GetRejectedSessionId())
+	if changed := s.stillSigns(in.GetKey(), c.version); changed != nil {
+		return nil, changed
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -29,6 +33,44 @@ func (s *signerService) GetNoonSession(ctx context.Context, in *signerdv1.GetNoo
 		Headers: session.Headers(), Cookies: cookieMessages(session), BaseUrl: session.BaseURL(), SessionId: session.ID,
 		ExpireTime: timestamppb.New(session.Expires), KeyVersion: c.version, RecordId: c.recordID,
 	}, nil
+}
+
+// stillSigns looks at a key again after a login, which takes its time: of a key that was disabled meanwhile nothing is
+// handed out, and nothing is kept.
+func (s *Server) stillSigns(name string, version uint32) error {
+	keys, err := s.loaded()
+	if err != nil {
+		return err
+	}
+	key := keys.Lookup(name)
+	if key == nil {
+		return keystore.ErrNotFound
+	}
+	signing, err := key.Signing()
+	switch {
+	case err != nil:
+		s.noon.Drop(name, key.Generation)
+		return err
+	case signing.Number != version:
+		return noon.ErrKeyChanged
+	}
+	return nil
+}
+
+// credentialChanged drops the Noon session of a key that no longer signs with what it did before a write, and says what
+// the write gave. A write that failed may have been made all the same: then the key counts as it is now.
+func (s *Server) credentialChanged(a authorized, after *keystore.Key, err error) error {
+	if err != nil {
+		after = a.keys.Lookup(a.key.Name)
+	}
+	if after.Scheme != noon.Name {
+		return err
+	}
+	before, _ := a.key.Signing()
+	if now, stopped := after.Signing(); stopped != nil || now.Number != before.Number {
+		s.noon.Drop(after.Name, after.Generation)
+	}
+	return err
 }
 
 func cookieMessages(s *noon.Session) []*signerdv1.NoonCookie {

@@ -93,26 +93,6 @@ func TestASessionComesWithAllThatARequestNeeds(t *testing.T) {
 	}
 }
 
-func TestDisablingOrActivatingAVersionDropsItsSession(t *testing.T) {
-	t.Parallel()
-	r := start(t, setup{})
-	r.importedNoon(t, "n")
-	first, err := r.session(t, "n", "")
-	must(t, err)
-	_, err = r.admin.DisableKeyVersion(as(t, operator), &adminv1.DisableKeyVersionRequest{Name: "n", Version: 1})
-	must(t, err)
-	if _, err := r.session(t, "n", ""); status.Code(err) != codes.FailedPrecondition {
-		t.Errorf("a disabled version gives %v", err)
-	}
-	_, err = r.admin.EnableKeyVersion(as(t, operator), &adminv1.EnableKeyVersionRequest{Name: "n", Version: 1})
-	must(t, err)
-	second, err := r.session(t, "n", "")
-	must(t, err)
-	if second.GetSessionId() == first.GetSessionId() {
-		t.Error("the session outlived its version's disabling")
-	}
-}
-
 func TestWhatNoonAnswersBecomesADocumentedStatus(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -48,7 +48,8 @@ type BrokerConfig struct {
 	Now func() time.Time
 }
 
-// Account is one version of one key at one generation of it. A change of any of them ends the account's session.
+// Account is one version of one key, as it was at one generation of it. Another version ends the key's session; another
+// generation alone does not, but tells which of two callers knows more of the key.
 type Account struct {
 	Key        string
 	Version    uint32
@@ -61,6 +62,7 @@ type Account struct {
 type Broker struct {
 	gateway gateway
 	config  BrokerConfig
+	limits  *limits
 	// root ends logins under way at Close; callers that give up do not.
 	root   context.Context
 	cancel context.CancelFunc
@@ -89,7 +91,7 @@ func NewBroker(c BrokerConfig) *Broker {
 	if c.Transport == nil {
 		c.Transport = newTransport(c.ProxyFromEnvironment, c.TLS)
 	}
-	b := &Broker{config: c, gateway: gateway{newClient(c.Transport), c.Destinations, c.Life, c.Now}}
+	b := &Broker{config: c, limits: newLimits(), gateway: gateway{newClient(c.Transport), c.Destinations, c.Life, c.Now}}
 	b.root, b.cancel = context.WithCancel(context.Background())
 	return b
 }
@@ -104,11 +106,12 @@ func (b *Broker) Close() {
 // Session gives the account's session. rejected is the id of a session that the gateway refused to the caller, or
 // empty: a new login is made only if that one is still current and whoami no longer accepts it. A caller whose ctx ends
 // leaves; what others wait for goes on. Errors: ErrRejectedCredential, ErrUnavailable, ErrRateLimited, in a RetryError
-// where a later try may do better; or ctx's.
+// where a later try may do better; ErrDestination; or ctx's.
 func (b *Broker) Session(ctx context.Context, account Account, c *Credential, rejected string) (*Session, error) {
 	e := b.entry(account.Key)
 	now := b.config.Now()
-	if h := e.current.Load(); h != nil && h.account == account && h.session.ID != rejected && now.Before(h.session.refresh) {
+	h := e.current.Load()
+	if h != nil && h.identity == identityOf(account, c) && h.session.ID != rejected && before(now, h.session.refresh) {
 		return h.session, nil
 	}
 	session, f, err := b.decide(e, account, c, rejected, now)
@@ -127,7 +130,7 @@ func (b *Broker) entry(key string) *entry {
 	if e, ok := b.entries.Load(key); ok {
 		return e.(*entry)
 	}
-	e, _ := b.entries.LoadOrStore(key, &entry{bucket: fullBucket(b.config.Now())})
+	e, _ := b.entries.LoadOrStore(key, &entry{})
 	return e.(*entry)
 }
 
@@ -135,18 +138,14 @@ func (b *Broker) entry(key string) *entry {
 func (b *Broker) decide(e *entry, account Account, c *Credential, rejected string, now time.Time) (*Session, *flight, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if account.Generation < e.account.Generation {
-		// The caller read the key before it changed; the session of what it became is not for it.
-		return nil, nil, errChanged
-	}
-	if e.account != account {
-		e.reset(account)
+	if !e.admit(account, identityOf(account, c)) {
+		return nil, nil, ErrKeyChanged
 	}
 	session := e.usable(now)
 	switch {
 	case session != nil && session.ID != rejected:
-		if e.flight == nil && !now.Before(session.refresh) && e.mayLogin(now) == nil {
-			b.start(e, account, func(ctx context.Context) (*Session, error) { return b.login(ctx, e, account, c) })
+		if e.flight == nil && !before(now, session.refresh) && b.mayLogin(account, c, now) == nil {
+			b.start(e, &flight{account: account, credential: c})
 		}
 		return session, nil, nil
 	case e.flight != nil:
@@ -155,64 +154,68 @@ func (b *Broker) decide(e *entry, account Account, c *Credential, rejected strin
 		if session, err, fresh := e.verdict.about(session, now); fresh {
 			return session, nil, err
 		}
-		return nil, b.start(e, account, func(ctx context.Context) (*Session, error) { return b.verify(ctx, e, account, c, session) }), nil
+		if err := b.gateway.mayReach(c); err != nil {
+			return nil, nil, err
+		}
+		return nil, b.start(e, &flight{account: account, credential: c, suspect: session}), nil
 	}
-	if err := e.mayLogin(now); err != nil {
+	if err := b.mayLogin(account, c, now); err != nil {
 		return nil, nil, err
 	}
-	return nil, b.start(e, account, func(ctx context.Context) (*Session, error) { return b.login(ctx, e, account, c) }), nil
+	return nil, b.start(e, &flight{account: account, credential: c}), nil
+}
+
+// mayLogin charges the limits for one login, or says why there can be none now. A login that cannot be sent is none.
+func (b *Broker) mayLogin(account Account, c *Credential, now time.Time) error {
+	if err := b.gateway.mayReach(c); err != nil {
+		return err
+	}
+	return b.limits.take(account, c, now)
 }
 
 // start runs one exchange for the entry, apart from any caller. The caller holds e.mu.
-func (b *Broker) start(e *entry, account Account, exchange func(context.Context) (*Session, error)) *flight {
-	f := &flight{done: make(chan struct{})}
+func (b *Broker) start(e *entry, f *flight) *flight {
+	f.done = make(chan struct{})
 	e.flight = f
 	b.logins.Go(func() {
-		f.session, f.err = exchange(b.root)
-		e.mu.Lock()
-		if e.flight == f {
-			e.flight = nil
-		}
-		if e.account != account && f.err == nil {
-			f.session, f.err = nil, errChanged
-		}
-		e.mu.Unlock()
-		close(f.done)
+		session, err := b.exchange(e, f)
+		e.landed(f, session, err)
 	})
 	return f
 }
 
-// login makes one login, whose token the entry's limits have been charged for, and keeps what it gave.
-func (b *Broker) login(ctx context.Context, e *entry, account Account, c *Credential) (*Session, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.config.Timeout)
+// exchange logs in. If there is a session that a caller says is refused, it asks whoami about that one first.
+func (b *Broker) exchange(e *entry, f *flight) (*Session, error) {
+	if f.suspect == nil {
+		return b.login(e, f)
+	}
+	ctx, cancel := context.WithTimeout(b.root, b.config.Timeout)
 	defer cancel()
-	b.config.LoginStarting(account)
-	session, err := b.gateway.login(ctx, c)
+	accepted, err := b.gateway.accepts(ctx, f.suspect)
 	now := b.config.Now()
-	b.config.LoginEnded(account, outcomeOf(err), err)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.account != account {
-		// A late answer never replaces what the key has become.
-		return nil, errChanged
+	if session, err := e.judged(f, accepted, err, now); session != nil || err != nil {
+		return session, err
 	}
-	if err != nil {
-		return nil, e.failed(err, now)
+	if err := b.mayLogin(f.account, f.credential, now); err != nil {
+		return nil, err
 	}
-	e.succeeded(session)
-	return session, nil
+	return b.login(e, f)
 }
 
-// verify asks whoami about a session that a caller says is refused, and logs in anew if that is so.
-func (b *Broker) verify(ctx context.Context, e *entry, account Account, c *Credential, session *Session) (*Session, error) {
-	whoami, cancel := context.WithTimeout(ctx, b.config.Timeout)
+// login makes one login, which the limits have been charged for, and keeps what it gave.
+func (b *Broker) login(e *entry, f *flight) (*Session, error) {
+	ctx, cancel := context.WithTimeout(b.root, b.config.Timeout)
 	defer cancel()
-	accepted, err := b.gateway.accepts(whoami, session)
+	b.config.LoginStarting(f.account)
+	session, err := b.gateway.login(ctx, f.credential)
 	now := b.config.Now()
-	if again, err := e.judged(account, session, accepted, err, now); again != nil || err != nil {
-		return again, err
+	b.config.LoginEnded(f.account, outcomeOf(err), err)
+	if err != nil {
+		return nil, b.limits.failed(f.account, f.credential, err, now)
 	}
-	return b.login(ctx, e, account, c)
+	b.limits.succeeded(f.credential, now)
+	e.keep(f, session)
+	return session, nil
 }
 
 func outcomeOf(err error) Outcome {
@@ -228,7 +231,7 @@ func outcomeOf(err error) Outcome {
 // Stat is what is known of one account's session.
 type Stat struct {
 	Account Account
-	// Created is when the session was made.
+	// Created is when the login was sent.
 	Created time.Time
 }
 
@@ -236,7 +239,7 @@ type Stat struct {
 func (b *Broker) Stats() []Stat {
 	var out []Stat
 	b.entries.Range(func(_, value any) bool {
-		if h := value.(*entry).current.Load(); h != nil && b.config.Now().Before(h.session.usable) {
+		if h := value.(*entry).current.Load(); h != nil && before(b.config.Now(), h.session.usable) {
 			out = append(out, Stat{h.account, h.session.Created})
 		}
 		return true
@@ -244,17 +247,11 @@ func (b *Broker) Stats() []Stat {
 	return out
 }
 
-// Drop forgets the session of a key, if it has one: it was disabled, or another version became active. Cookies that
-// were handed out stay valid at the partner.
+// Drop forgets the session of a key, if it has one from before the given generation, and hands out none that is under
+// way: the key or its version was disabled, or another version became active. Cookies that were handed out stay valid
+// at the partner.
 func (b *Broker) Drop(key string, generation uint64) {
-	value, ok := b.entries.Load(key)
-	if !ok {
-		return
-	}
-	e := value.(*entry)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.account.Generation < generation {
-		e.reset(Account{Key: key, Generation: generation})
+	if e, ok := b.entries.Load(key); ok {
+		e.(*entry).drop(generation)
 	}
 }

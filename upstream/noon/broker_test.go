@@ -44,6 +44,7 @@ func (g *gateway) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer := &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("")), Request: r}
 	if strings.HasSuffix(r.URL.Path, "/whoami") {
 		g.whoamis++
+		answer.Body = io.NopCloser(strings.NewReader(`{"account":"key-1"}`))
 		if !g.accepted {
 			answer.StatusCode = http.StatusUnauthorized
 		}

@@ -3,160 +3,164 @@ package noon
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// How an entry treats the gateway. The limits keep any caller, and any number of them, from locking the account.
-const (
-	loginBurst    = 3                // logins at once per key,
-	loginInterval = 20 * time.Second // and then one each
+// verdictLife is how long an answer of whoami stands for all who report the same session, if it does not say itself.
+const verdictLife = 5 * time.Second
 
-	firstBackOff = 2 * time.Second
-	maxBackOff   = 5 * time.Minute
-	// rejectedBackOff is how long a refused credential is not tried again.
-	rejectedBackOff = 5 * time.Minute
-	// verdictLife is how long an answer of whoami stands for all who report the same session.
-	verdictLife = 5 * time.Second
-)
+// ErrKeyChanged is the ErrUnavailable of a caller whose key was disabled, or signs with another version, since it was
+// looked up.
+var ErrKeyChanged error = &RetryError{fmt.Errorf("%w: the key changed meanwhile", ErrUnavailable), time.Second}
 
-// errChanged says that the key changed while its session was asked for.
-var errChanged = &RetryError{fmt.Errorf("%w: the key changed meanwhile", ErrUnavailable), time.Second}
-
-// entry is what the broker knows of one key. Its limits outlive versions and sessions.
+// entry is what the broker knows of one key.
 type entry struct {
 	// current is read without the lock, and written with it.
 	current atomic.Pointer[held]
 
-	mu       sync.Mutex
-	account  Account
-	flight   *flight // the exchange under way, if any
-	bucket   bucket
-	failures int
-	retryAt  time.Time // no login before,
-	reason   error     // because of this
-	verdict  verdict
+	mu         sync.Mutex
+	identity   identity // whose session and flight these are,
+	generation uint64   // and the newest generation that was seen to have it
+	dropped    uint64   // callers that know only older generations get nothing
+	flight     *flight  // the exchange under way, if any
+	verdict    verdict
 }
 
-// held is the session of an account.
+// identity is what a session belongs to. A key's other changes, of labels or of versions beside the active one, are
+// none of the partner's business and end no session.
+type identity struct {
+	version  uint32
+	material [32]byte
+}
+
+func identityOf(account Account, c *Credential) identity {
+	return identity{account.Version, c.material}
+}
+
+// held is a session, and the account that logged in.
 type held struct {
-	account Account
-	session *Session
+	account  Account
+	identity identity
+	session  *Session
 }
 
 // flight is one exchange that any number of callers wait for. session and err are set before done is closed.
 type flight struct {
+	account    Account
+	credential *Credential
+	suspect    *Session // to ask whoami about first; nil to log in at once
+
 	done    chan struct{}
 	session *Session
 	err     error
 }
 
-// reset takes up another account: what was known of the one before counts no more, but for how often it logged in.
-func (e *entry) reset(account Account) {
-	e.current.Store(nil)
-	e.account, e.flight, e.verdict = account, nil, verdict{}
-	e.failures, e.retryAt, e.reason = 0, time.Time{}, nil
+// admit takes up another identity, and reports whether the account is still the key's: a caller that read the key before
+// it changed gets no session of what it became, and starts no login of what it was.
+func (e *entry) admit(account Account, id identity) bool {
+	switch {
+	case account.Generation < e.dropped:
+		return false
+	case id == e.identity:
+		e.generation = max(e.generation, account.Generation)
+	case account.Generation < e.generation:
+		return false
+	default:
+		e.current.Store(nil)
+		e.identity, e.generation, e.flight, e.verdict = id, account.Generation, nil, verdict{}
+	}
+	return true
+}
+
+// drop forgets what older generations of the key brought about.
+func (e *entry) drop(generation uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.dropped = max(e.dropped, generation)
+	if h := e.current.Load(); h != nil && h.account.Generation < generation {
+		e.current.Store(nil)
+	}
+	if e.flight != nil && e.flight.account.Generation < generation {
+		e.flight = nil
+	}
 }
 
 // usable is the session that may be handed out now, or nil.
 func (e *entry) usable(now time.Time) *Session {
-	if h := e.current.Load(); h != nil && now.Before(h.session.usable) {
+	if h := e.current.Load(); h != nil && before(now, h.session.usable) {
 		return h.session
 	}
 	return nil
 }
 
-// mayLogin charges the limits for one login, or says why there can be none now.
-func (e *entry) mayLogin(now time.Time) error {
-	if now.Before(e.retryAt) {
-		return &RetryError{e.reason, e.retryAt.Sub(now)}
+// keep makes a flight's session the current one. A late answer never replaces what the key has become.
+func (e *entry) keep(f *flight, s *Session) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.flight == f {
+		e.current.Store(&held{f.account, identityOf(f.account, f.credential), s})
 	}
-	if wait := e.bucket.take(now); wait > 0 {
-		return &RetryError{ErrRateLimited, wait}
-	}
-	return nil
 }
 
-// failed notes a failed login and says when the next may be made.
-func (e *entry) failed(err error, now time.Time) error {
-	delay := rejectedBackOff
-	if !errors.Is(err, ErrRejectedCredential) {
-		delay = min(firstBackOff<<min(e.failures, 16), maxBackOff)
+// landed ends a flight, and gives its waiters nothing if the key has become another meanwhile.
+func (e *entry) landed(f *flight, s *Session, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.flight == f {
+		e.flight = nil
+	} else {
+		s, err = nil, ErrKeyChanged
 	}
-	e.failures++
-	// Jitter keeps several signerds from knocking in step; it only ever lengthens what was promised.
-	delay += rand.N(delay/4 + 1)
-	var told *RetryError
-	if errors.As(err, &told) {
-		delay = max(delay, told.After)
-	}
-	e.retryAt, e.reason = now.Add(delay), err
-	return &RetryError{err, delay}
+	f.session, f.err = s, err
+	close(f.done)
 }
 
-func (e *entry) succeeded(s *Session) {
-	e.failures, e.retryAt, e.reason = 0, time.Time{}, nil
-	e.current.Store(&held{e.account, s})
+// judged takes in what whoami said of a flight's suspect. Without a session and an error, a login is to be made.
+func (e *entry) judged(f *flight, accepted bool, err error, now time.Time) (*Session, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	h := e.current.Load()
+	if e.flight != f || h == nil || h.session != f.suspect {
+		return nil, ErrKeyChanged
+	}
+	if err != nil || accepted {
+		e.verdict = newVerdict(f.suspect, err, now)
+	}
+	switch {
+	case err != nil:
+		return nil, &RetryError{err, e.verdict.until.Sub(now)}
+	case accepted && before(now, f.suspect.usable):
+		return f.suspect, nil
+	}
+	e.current.Store(nil)
+	return nil, nil
 }
 
 // verdict is what whoami last said.
 type verdict struct {
 	session string
-	at      time.Time
+	until   time.Time
 	err     error // it could not be asked
+}
+
+func newVerdict(s *Session, err error, now time.Time) verdict {
+	life := verdictLife
+	var told *RetryError
+	if errors.As(err, &told) {
+		life = max(life, told.After)
+	}
+	return verdict{s.ID, now.Add(life), err}
 }
 
 // about gives the verdict on a session while it is fresh enough to stand for every caller that reports it.
 func (v verdict) about(s *Session, now time.Time) (session *Session, err error, fresh bool) {
-	if v.session != s.ID || now.Sub(v.at) >= verdictLife {
+	if v.session != s.ID || !now.Before(v.until) {
 		return nil, nil, false
 	}
 	if v.err != nil {
-		return nil, &RetryError{v.err, v.at.Add(verdictLife).Sub(now)}, true
+		return nil, &RetryError{v.err, v.until.Sub(now)}, true
 	}
 	return s, nil, true
-}
-
-// judged takes in what whoami said of a session. Without a session and an error, a login has been charged for and is to
-// be made.
-func (e *entry) judged(account Account, s *Session, accepted bool, err error, now time.Time) (*Session, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.account != account {
-		return nil, errChanged
-	}
-	if err != nil || accepted {
-		e.verdict = verdict{s.ID, now, err}
-	}
-	switch {
-	case err != nil:
-		return nil, &RetryError{err, verdictLife}
-	case accepted && now.Before(s.usable):
-		return s, nil
-	}
-	e.current.Store(nil)
-	return nil, e.mayLogin(now)
-}
-
-// bucket is a token bucket of logins.
-type bucket struct {
-	tokens float64
-	at     time.Time
-}
-
-func fullBucket(now time.Time) bucket { return bucket{loginBurst, now} }
-
-// take uses one token up, or says after what time there is one.
-func (b *bucket) take(now time.Time) time.Duration {
-	if now.After(b.at) {
-		b.tokens = min(loginBurst, b.tokens+float64(now.Sub(b.at))/float64(loginInterval))
-		b.at = now
-	}
-	if b.tokens < 1 {
-		return max(time.Duration((1-b.tokens)*float64(loginInterval)), time.Millisecond)
-	}
-	b.tokens--
-	return 0
 }

@@ -10,9 +10,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/textproto"
-	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -33,10 +32,13 @@ const (
 
 // Errors of the gateway. server's error table gives each its code.
 var (
-	// ErrRejectedCredential says that Noon refuses the credential (400, 401 or 403 to a login).
+	// ErrRejectedCredential says that Noon refuses the credential (400 or 401 to a login).
 	ErrRejectedCredential = errors.New("the partner refuses the credential")
 	// ErrUnavailable says that Noon is down, slow, overloaded, or answers what it should not.
 	ErrUnavailable = errors.New("the partner is not available")
+	// ErrDestination says that no login of the key can be sent before its base URL is listed, or another version is
+	// activated.
+	ErrDestination = errors.New("the key's base URL is not on the configured list of Noon gateways")
 	// ErrRateLimited says that signerd itself holds back logins, so that no caller can lock the account.
 	ErrRateLimited = errors.New("too many logins")
 )
@@ -53,9 +55,6 @@ func (e *RetryError) Error() string { return e.Err.Error() }
 // Unwrap gives the cause.
 func (e *RetryError) Unwrap() error { return e.Err }
 
-// errMalformed stands for errors of net/http that quote an answer's header.
-var errMalformed = errors.New("its answer is not well-formed HTTP")
-
 // gateway exchanges single requests with Noon. It is safe for concurrent use.
 type gateway struct {
 	client       *http.Client
@@ -64,17 +63,19 @@ type gateway struct {
 	now          func() time.Time
 }
 
-// newTransport makes a transport that goes nowhere but where the request says: no redirects (see newGateway), no proxy
-// unless asked for, TLS verified, bounded headers.
+// newTransport makes a transport that goes nowhere but where the request says: no redirects (see newClient), no proxy
+// unless asked for, TLS verified, bounded headers. A login is rare, and each goes over a connection of its own: what
+// arrives on an idle one net/http prints, cookies included, and over HTTP/2 it sends a login again that a gateway puts
+// off.
 func newTransport(proxyFromEnvironment bool, roots *tls.Config) *http.Transport {
 	t := &http.Transport{
 		TLSClientConfig:        roots,
-		ForceAttemptHTTP2:      true,
+		Protocols:              new(http.Protocols),
+		DisableKeepAlives:      true,
 		MaxResponseHeaderBytes: maxAnswerHeaderBytes,
-		MaxIdleConnsPerHost:    1,
-		IdleConnTimeout:        time.Minute,
 		TLSHandshakeTimeout:    10 * time.Second,
 	}
+	t.Protocols.SetHTTP1(true)
 	if proxyFromEnvironment {
 		t.Proxy = http.ProxyFromEnvironment
 	}
@@ -131,14 +132,23 @@ func (c *Credential) token(now time.Time) (string, error) {
 	return token, nil
 }
 
+// mayReach is ErrDestination for a credential whose base URL is not, or no longer, on the list.
+func (g *gateway) mayReach(c *Credential) error {
+	if _, err := g.destinations.check(c.baseURL); err != nil {
+		return ErrDestination
+	}
+	return nil
+}
+
 // login exchanges a fresh token for a session. Errors: ErrRejectedCredential, ErrUnavailable (in a RetryError where
-// the gateway said when), or ctx's.
+// the gateway said when), ErrDestination, or ctx's.
 func (g *gateway) login(ctx context.Context, c *Credential) (*Session, error) {
 	base, err := g.destinations.check(c.baseURL)
 	if err != nil {
-		return nil, fmt.Errorf("%w: its base URL is no longer on the configured list", ErrUnavailable)
+		return nil, ErrDestination
 	}
-	token, err := c.token(g.now())
+	sent := g.now()
+	token, err := c.token(sent)
 	if err != nil {
 		return nil, err
 	}
@@ -146,37 +156,43 @@ func (g *gateway) login(ctx context.Context, c *Credential) (*Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding a Noon login: %w", err)
 	}
-	resp, err := g.exchange(ctx, http.MethodPost, base+pathLogin, c.userAgent, "", body)
+	resp, _, err := g.exchange(ctx, http.MethodPost, base+pathLogin, c.userAgent, "", body)
 	if err != nil {
 		return nil, err
 	}
 	switch resp.StatusCode {
 	case http.StatusOK:
-	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
+	case http.StatusBadRequest, http.StatusUnauthorized:
 		return nil, fmt.Errorf("%w: the login was answered with %d", ErrRejectedCredential, resp.StatusCode)
 	default:
 		return nil, unavailable(resp, g.now())
 	}
-	now := g.now()
-	cookies, err := sessionCookies(resp.Header, resp.Request.URL.Hostname(), now)
+	cookies, err := sessionCookies(resp.Header, resp.Request.URL.Hostname(), sent)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return newSession(c, cookies, now, g.life), nil
+	session := newSession(c, cookies, sent, g.life)
+	if !before(g.now(), session.usable) {
+		return nil, fmt.Errorf("%w: its session had ended before the answer was read", ErrUnavailable)
+	}
+	return session, nil
 }
 
 // accepts asks the gateway whether it still takes a session. An error says that it gave no answer to that.
 func (g *gateway) accepts(ctx context.Context, s *Session) (bool, error) {
 	base, err := g.destinations.check(s.credential.baseURL)
 	if err != nil {
-		return false, fmt.Errorf("%w: its base URL is no longer on the configured list", ErrUnavailable)
+		return false, ErrDestination
 	}
-	resp, err := g.exchange(ctx, http.MethodGet, base+pathWhoami, s.credential.userAgent, string(s.header.Reveal()), nil)
+	resp, body, err := g.exchange(ctx, http.MethodGet, base+pathWhoami, s.credential.userAgent, string(s.header.Reveal()), nil)
 	if err != nil {
 		return false, err
 	}
 	switch resp.StatusCode {
 	case http.StatusOK:
+		if !namesAccount(body) {
+			return false, fmt.Errorf("%w: its whoami answers without naming an account", ErrUnavailable)
+		}
 		return true, nil
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return false, nil
@@ -184,13 +200,22 @@ func (g *gateway) accepts(ctx context.Context, s *Session) (bool, error) {
 	return false, unavailable(resp, g.now())
 }
 
-// exchange sends one request and reads the answer to its bounded end; the body is of no use to anyone. What went wrong
-// on the way is ErrUnavailable, without the error's text of net/http: it may hold the URL of a proxy.
-func (g *gateway) exchange(ctx context.Context, method, target, userAgent, cookie string, body []byte) (*http.Response, error) {
+// namesAccount reports whether whoami's answer is JSON with something in it: a page that says "log in", or that of a
+// gateway under maintenance, is no verdict on a session.
+func namesAccount(body []byte) bool {
+	var account map[string]json.RawMessage
+	return json.Unmarshal(body, &account) == nil && len(account) > 0
+}
+
+// exchange sends one request and reads the answer to its bounded end. What went wrong
+// on the way is ErrUnavailable, with no more of net/http's error than cause lets pass.
+func (g *gateway) exchange(ctx context.Context, method, target, userAgent, cookie string, body []byte) (*http.Response, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
-		return nil, fmt.Errorf("building a request to Noon: %w", err)
+		return nil, nil, fmt.Errorf("building a request to Noon: %w", err)
 	}
+	// Without it no transport can send a token a second time.
+	req.GetBody = nil
 	req.Header.Set(HeaderUserAgent, userAgent)
 	if cookie != "" {
 		req.Header.Set(HeaderCookie, cookie)
@@ -200,30 +225,17 @@ func (g *gateway) exchange(ctx context.Context, method, target, userAgent, cooki
 	}
 	resp, err := g.client.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, cause(err))
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, cause(err))
 	}
 	defer func() { _ = resp.Body.Close() }()
-	n, err := io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswerBytes+1))
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%w: reading its answer: %w", ErrUnavailable, cause(err))
-	case n > maxAnswerBytes:
-		return nil, fmt.Errorf("%w: its answer is larger than %d bytes", ErrUnavailable, maxAnswerBytes)
+		return nil, nil, fmt.Errorf("%w: reading its answer: %w", ErrUnavailable, cause(err))
+	case len(answer) > maxAnswerBytes:
+		return nil, nil, fmt.Errorf("%w: its answer is larger than %d bytes", ErrUnavailable, maxAnswerBytes)
 	}
-	return resp, nil
-}
-
-// cause is an error of net/http without the method and URL around it, and without a header that it quotes, which may be
-// a cookie.
-func cause(err error) error {
-	if malformed := textproto.ProtocolError(""); errors.As(err, &malformed) {
-		return errMalformed
-	}
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		return wrapped.Err
-	}
-	return err
+	return resp, answer, nil
 }
 
 // unavailable is the error for an answer that is neither yes nor no.
@@ -236,11 +248,14 @@ func unavailable(resp *http.Response, now time.Time) error {
 }
 
 // retryAfter reads RFC 9110, section 10.2.3: seconds or a date. It is bounded, so that an answer cannot stop logins for
-// good.
+// good; a number beyond all bounds means the longest.
 func retryAfter(value string, now time.Time) time.Duration {
 	var after time.Duration
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		after = time.Duration(seconds) * time.Second
+	if value != "" && strings.Trim(value, "0123456789") == "" {
+		after = maxRetryAfter
+		if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+			after = time.Duration(seconds) * time.Second
+		}
 	} else if at, err := http.ParseTime(value); err == nil {
 		after = at.Sub(now)
 	}

@@ -69,7 +69,7 @@ func publicPEM(t *testing.T) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: credentialForTest(t).PublicKey()})
 }
 
-// bothWays runs a test over plain loopback and over TLS with HTTP/2.
+// bothWays runs a test over plain loopback and over TLS, with a gateway that offers HTTP/2.
 func bothWays(t *testing.T, test func(t *testing.T, overTLS bool)) {
 	t.Helper()
 	t.Run("plain", func(t *testing.T) { test(t, false) })
@@ -186,10 +186,24 @@ func TestATokenReachesNoOtherHost(t *testing.T) {
 func TestALoginGoesNowhereThatTheBrokerDoesNotAllow(t *testing.T) {
 	n := newPartner(t)
 	_, c := serve(t, n, false)
-	strict := noon.NewBroker(noon.BrokerConfig{})
+	var recorded atomic.Int32
+	strict := noon.NewBroker(noon.BrokerConfig{
+		LoginStarting: func(noon.Account) { recorded.Add(1) },
+		LoginEnded:    func(noon.Account, noon.Outcome, error) { recorded.Add(1) },
+	})
 	defer strict.Close()
-	if s, err := strict.Session(t.Context(), account, c, ""); s != nil || !errors.Is(err, noon.ErrUnavailable) || n.Logins() != 0 {
-		t.Errorf("got %v, %v", s, err)
+	// More often than logins may be made: what is not sent is not counted.
+	for range 10 {
+		s, err := strict.Session(t.Context(), account, c, "")
+		if s != nil || !errors.Is(err, noon.ErrDestination) || errors.Is(err, noon.ErrUnavailable) || n.Logins() != 0 {
+			t.Errorf("got %v, %v", s, err)
+		}
+		if retry := (*noon.RetryError)(nil); errors.As(err, &retry) {
+			t.Errorf("trying again after %v is said to help", retry.After)
+		}
+	}
+	if recorded.Load() != 0 {
+		t.Errorf("%d times a login was recorded that was never sent", recorded.Load())
 	}
 }
 
@@ -199,22 +213,6 @@ func TestAGatewayWithAnotherCertificateGetsNoToken(t *testing.T) {
 	b := noon.NewBroker(noon.BrokerConfig{Destinations: noon.Destinations{BaseURLs: []string{c.BaseURL()}}})
 	defer b.Close()
 	if s, err := b.Session(t.Context(), account, c, ""); s != nil || !errors.Is(err, noon.ErrUnavailable) || n.Logins() != 0 {
-		t.Errorf("got %v, %v", s, err)
-	}
-}
-
-func TestErrorsDoNotQuoteAMalformedAnswer(t *testing.T) {
-	b, c := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		conn, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer func() { _ = conn.Close() }()
-		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nSet-Cookie _npsid="+canary+"\r\n\r\n")
-	}), false)
-	s, err := b.Session(t.Context(), account, c, "")
-	if s != nil || !errors.Is(err, noon.ErrUnavailable) || strings.Contains(err.Error(), canary) {
 		t.Errorf("got %v, %v", s, err)
 	}
 }

@@ -47,6 +47,11 @@ func fileWith(t testing.TB, keyID, privateKey, projectCode string) []byte {
 	return file
 }
 
+// withMember puts a member in front of those of a JSON object.
+func withMember(file []byte, name, value string) []byte {
+	return append([]byte(`{"`+name+`":"`+value+`",`), file[1:]...)
+}
+
 func importFile(file []byte) (upstream.Material, []string, error) {
 	return noon.Scheme{}.Import(upstream.Prod, upstream.Material{upstream.PartCredentials: secret.Copy(file)})
 }
@@ -134,6 +139,13 @@ func TestImportRefusesOtherCredentialFiles(t *testing.T) {
 		{"an array", []byte(`["` + canary + `"]`), "not the JSON credential file"},
 		{"a field of another type", []byte(`{"key_id":1,"private_key":"` + canary + `"}`), "not the JSON credential file"},
 		{"text behind the file", append(fileWith(t, "k", good, "P"), canary...), "not the JSON credential file"},
+		{"a byte order mark", append([]byte("\ufeff"), fileWith(t, canary, good, "P")...), "byte order mark"},
+		{"UTF-16", []byte("\xff\xfe{\x00"), "byte order mark"},
+		{"a name twice", withMember(fileWith(t, "k", good, "P"), "key_id", canary), "has a name twice"},
+		{"a name twice that is not read", withMember(withMember(fileWith(t, "k", good, "P"), "type", canary), "type", "x"), "has a name twice"},
+		{"a name in both cases", withMember(fileWith(t, "k", good, "P"), "KEY_ID", canary), "in another case"},
+		{"a name in both cases, of which one is no ASCII", withMember(fileWith(t, "k", good, "P"), "\u212aey_id", canary), "in another case"},
+		{"a name in another case alone", bytes.Replace(fileWith(t, canary, good, "P"), []byte("project_code"), []byte("Project_Code"), 1), "in another case"},
 		{"no key_id", fileWith(t, "", good, canary), "no key_id"},
 		{"no private_key", fileWith(t, canary, "", "P"), "no private_key"},
 		{"no project_code", fileWith(t, canary, good, ""), "no project_code"},

@@ -18,6 +18,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/signerd/signerd/internal/secret"
 	"github.com/signerd/signerd/upstream"
@@ -96,9 +97,15 @@ func (s Scheme) Import(_ upstream.Environment, m upstream.Material) (upstream.Ma
 
 // parseFile reads the credential file. Its errors never quote it.
 func parseFile(text []byte) (credentialFile, []string, error) {
+	if bytes.HasPrefix(text, []byte("\xef\xbb\xbf")) || bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+		return credentialFile{}, nil, upstream.Invalid(fieldCredentials, "it starts with a byte order mark, which an editor added; wanted UTF-8 without one")
+	}
 	var file credentialFile
 	if err := json.Unmarshal(text, &file); err != nil {
 		return credentialFile{}, nil, upstream.Invalid(fieldCredentials, "it is not the JSON credential file that Noon's console downloads")
+	}
+	if !distinctNames(text) {
+		return credentialFile{}, nil, upstream.Invalid(fieldCredentials, "it has a name twice, or one of key_id, private_key and project_code in another case")
 	}
 	for name, value := range map[string]string{"key_id": file.KeyID, "private_key": file.PrivateKey, "project_code": file.ProjectCode} {
 		if value == "" {
@@ -114,6 +121,31 @@ func parseFile(text []byte) (credentialFile, []string, error) {
 		notes = append(notes, `credentials: \n pairs in private_key were read as line breaks`)
 	}
 	return file, notes, nil
+}
+
+// distinctNames reports whether a JSON object has every name once, whatever its case, and those of credentialFile as
+// they are written there: package json takes any case, and the last of several.
+func distinctNames(text []byte) bool {
+	d := json.NewDecoder(bytes.NewReader(text))
+	if _, err := d.Token(); err != nil {
+		return false
+	}
+	seen := make(map[string]bool)
+	for d.More() {
+		token, err := d.Token()
+		name, ok := token.(string)
+		folded := strings.ToLower(strings.ToUpper(name)) // one form for every letter that package json takes for another
+		ours := folded == "key_id" || folded == "private_key" || folded == "project_code"
+		if err != nil || !ok || seen[folded] || ours && name != folded {
+			return false
+		}
+		seen[folded] = true
+		var value json.RawMessage
+		if d.Decode(&value) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 func printable(s string) bool {
@@ -236,10 +268,12 @@ func (Scheme) Open(m upstream.Material) (upstream.Credential, error) {
 	if err != nil {
 		return nil, errors.New("encoding a Noon public key")
 	}
-	return &Credential{&credential{
-		key: key, public: public, keyID: file.KeyID, projectCode: file.ProjectCode,
+	c := &credential{
+		key: key, public: public, fingerprint: sha256.Sum256(public), keyID: file.KeyID, projectCode: file.ProjectCode,
 		userAgent: string(m[upstream.PartUserAgent].Reveal()), baseURL: string(m[upstream.PartBaseURL].Reveal()),
-	}}, nil
+	}
+	c.material = sha256.Sum256(fmt.Appendf(nil, "%x %q %q %q %q", c.fingerprint, c.keyID, c.projectCode, c.userAgent, c.baseURL))
+	return &Credential{c}, nil
 }
 
 // Credential logs in to one Noon service account. It implements upstream.Credential.
@@ -248,6 +282,8 @@ type Credential struct{ *credential } // the nested pointer keeps printers out, 
 type credential struct {
 	key         *rsa.PrivateKey
 	public      []byte
+	fingerprint [32]byte // of the public key
+	material    [32]byte // of all that a login says; no secret is in it
 	keyID       string
 	projectCode string
 	userAgent   string
@@ -260,6 +296,9 @@ func (c *Credential) UserAgent() string { return c.userAgent }
 // BaseURL is the gateway's.
 func (c *Credential) BaseURL() string { return c.baseURL }
 
+// partner is the account that logins are for.
+func (c *Credential) partner() partnerAccount { return partnerAccount{c.baseURL, c.projectCode} }
+
 // Algorithm implements upstream.Credential.
 func (*Credential) Algorithm() string { return "RS256" }
 
@@ -270,7 +309,7 @@ func (*Credential) Complete() bool { return true }
 func (c *Credential) PublicKey() []byte { return bytes.Clone(c.public) }
 
 // Fingerprint implements upstream.Credential: SHA-256 of the public key, which needs no pepper.
-func (c *Credential) Fingerprint(secret.Bytes) [32]byte { return sha256.Sum256(c.public) }
+func (c *Credential) Fingerprint(secret.Bytes) [32]byte { return c.fingerprint }
 
 // Prove implements upstream.Credential.
 func (c *Credential) Prove() error {

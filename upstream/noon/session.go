@@ -20,40 +20,43 @@ const (
 type Session struct {
 	// ID is random; a caller names it to report that the gateway refuses the session.
 	ID string
-	// Created is when the login was answered, Expires when the earliest cookie or the configured cap ends the session.
+	// Created is when the login was sent, Expires when the earliest cookie or the configured cap ends the session.
 	Created, Expires time.Time
 
 	credential *Credential
 	cookies    *jar
 	header     secret.Bytes // the Cookie header
-	refresh    time.Time    // from when on a new login is made ahead
-	usable     time.Time    // until when it is handed out
+	refresh    time.Time    // from when on a new login is made ahead; see before
+	usable     time.Time    // until when it is handed out; see before
 }
 
 // jar keeps cookies behind two pointers, out of the printers' reach: see package secret.
 type jar struct{ inner *[]http.Cookie }
 
-// newSession takes the cookies of an answer that arrived at now. life caps how long it is used.
-func newSession(c *Credential, cookies []http.Cookie, now time.Time, life time.Duration) *Session {
-	s := &Session{ID: rand.Text(), Created: now, Expires: now.Add(life), credential: c, cookies: &jar{&cookies}}
+// newSession takes the cookies of the answer to a login that was sent at that time: how long the answer took is the
+// gateway's time too. life caps how long the session is used.
+func newSession(c *Credential, cookies []http.Cookie, sent time.Time, life time.Duration) *Session {
+	s := &Session{ID: rand.Text(), Created: sent.Round(0), Expires: sent.Round(0).Add(life), credential: c, cookies: &jar{&cookies}}
 	pairs := make([]string, 0, len(cookies))
 	for _, cookie := range cookies {
-		value := cookie.Value
-		if cookie.Quoted {
-			value = `"` + value + `"`
-		}
 		// As it was set; http.Cookie would put quotes around a value with a comma or a space.
-		pairs = append(pairs, cookie.Name+"="+value)
+		pairs = append(pairs, cookie.Name+"="+cookie.Value)
 		if !cookie.Expires.IsZero() && cookie.Expires.Before(s.Expires) {
 			s.Expires = cookie.Expires
 		}
 	}
 	s.header = secret.New([]byte(strings.Join(pairs, "; ")))
 	// A request signed now still has to reach the gateway; a refresh ahead has to have its chance before that.
-	left := s.Expires.Sub(now)
-	s.usable = s.Expires.Add(-min(handOutMargin, left/20))
-	s.refresh = s.Expires.Add(-min(refreshMargin, left/5))
+	left := s.Expires.Sub(s.Created)
+	s.usable = sent.Add(left - min(handOutMargin, left/20))
+	s.refresh = sent.Add(left - min(refreshMargin, left/5))
 	return s
+}
+
+// before reports whether now is before end by the wall clock and, where both times have a reading of it, by the
+// monotonic clock: the one stands still while a machine sleeps, the other can be set back.
+func before(now, end time.Time) bool {
+	return now.Before(end) && now.Round(0).Before(end.Round(0))
 }
 
 // How long before its end a session is no longer handed out, and is refreshed; less for short sessions.
