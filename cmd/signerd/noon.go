@@ -3,14 +3,13 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/signerd/signerd/internal/config"
-	"github.com/signerd/signerd/internal/durable"
 	"github.com/signerd/signerd/internal/metrics"
+	"github.com/signerd/signerd/internal/tlsfiles"
 	"github.com/signerd/signerd/upstream/noon"
 )
 
@@ -23,9 +22,6 @@ func countLogins(m *metrics.Metrics, next func(noon.Account, noon.Outcome, error
 		}
 	}
 }
-
-// maxCAFileBytes bounds a file of authorities.
-const maxCAFileBytes = 4 << 20
 
 // noonConfig says how the broker of Noon sessions works, and logs each login before it is sent and after.
 func noonConfig(c *config.Config, log *slog.Logger) (noon.BrokerConfig, error) {
@@ -47,13 +43,9 @@ func noonConfig(c *config.Config, log *slog.Logger) (noon.BrokerConfig, error) {
 	if c.Noon.CAFile == "" {
 		return out, nil
 	}
-	text, err := durable.ReadLimited(c.Noon.CAFile, maxCAFileBytes)
+	roots, err := tlsfiles.Roots(c.Noon.CAFile)
 	if err != nil {
 		return noon.BrokerConfig{}, fmt.Errorf("noon.ca_file: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(text) {
-		return noon.BrokerConfig{}, fmt.Errorf("noon.ca_file %s: it holds no certificate", c.Noon.CAFile)
 	}
 	out.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	return out, nil

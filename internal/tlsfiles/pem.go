@@ -87,30 +87,54 @@ func checkPair(text []byte) error {
 }
 
 func loadAuthorities(path string) ([]*x509.Certificate, error) {
+	list, err := loadCertificates(path)
+	if err != nil {
+		return nil, fmt.Errorf("client authorities: %w", err)
+	}
+	for _, c := range list {
+		if !c.IsCA {
+			return nil, fmt.Errorf("client authorities: %s: the certificate of %q is no authority's", path, c.Subject.CommonName)
+		}
+	}
+	return list, nil
+}
+
+// Roots reads a file of certificates, PEM, that servers' certificates come from. A damaged file is refused whole.
+func Roots(path string) (*x509.CertPool, error) {
+	list, err := loadCertificates(path)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	for _, c := range list {
+		pool.AddCert(c)
+	}
+	return pool, nil
+}
+
+// loadCertificates reads a file of at least one certificate and nothing else.
+func loadCertificates(path string) ([]*x509.Certificate, error) {
 	text, err := durable.ReadLimited(path, maxFileBytes)
 	if err != nil {
-		return nil, fmt.Errorf("reading the client authorities: %w", err)
+		return nil, err
 	}
 	blocks, err := decodePEM(text)
 	if err != nil {
-		return nil, fmt.Errorf("client authorities %s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	var out []*x509.Certificate
 	for _, block := range blocks {
 		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("client authorities %s: it holds a PEM block that is not a certificate", path)
+			return nil, fmt.Errorf("%s: it holds a PEM block that is not a certificate", path)
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("client authorities %s: %w", path, err)
-		}
-		if !c.IsCA {
-			return nil, fmt.Errorf("client authorities %s: the certificate of %q is no authority's", path, c.Subject.CommonName)
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		out = append(out, c)
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("client authorities %s: it holds no certificate", path)
+		return nil, fmt.Errorf("%s: it holds no certificate", path)
 	}
 	return out, nil
 }

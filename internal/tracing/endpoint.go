@@ -2,7 +2,6 @@ package tracing
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -13,10 +12,8 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/signerd/signerd/internal/durable"
+	"github.com/signerd/signerd/internal/tlsfiles"
 )
-
-const maxCAFileBytes = 4 << 20
 
 var errEndpoint = errors.New("wanted https://HOST:PORT, or http://HOST:PORT with a loopback address, and nothing more")
 
@@ -57,14 +54,11 @@ func transport(u *url.URL, caFile string) (credentials.TransportCredentials, err
 	}
 	conf := &tls.Config{MinVersion: tls.VersionTLS12}
 	if caFile != "" {
-		pem, err := durable.ReadLimited(caFile, maxCAFileBytes)
+		roots, err := tlsfiles.Roots(caFile)
 		if err != nil {
 			return nil, fmt.Errorf("CA file: %w", err)
 		}
-		conf.RootCAs = x509.NewCertPool()
-		if !conf.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("CA file: %s holds no PEM certificate", caFile)
-		}
+		conf.RootCAs = roots
 	}
 	return credentials.NewTLS(conf), nil
 }

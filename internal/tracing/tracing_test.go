@@ -240,7 +240,7 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 		"escaped host":        {func(c *tracing.Config) { c.Endpoint = "https://collector%2fexample:4317" }, wantedEndpoint},
 		"plain":               {func(c *tracing.Config) { c.Endpoint = "http://192.0.2.1:4317" }, "plain http is for literal loopback"},
 		"plain to a name":     {func(c *tracing.Config) { c.Endpoint = "http://localhost:4317" }, "plain http is for literal loopback"},
-		"CA file of nothing":  {func(c *tracing.Config) { c.CAFile = noPEM }, "holds no PEM certificate"},
+		"CA file of nothing":  {func(c *tracing.Config) { c.CAFile = noPEM }, "holds no certificate"},
 		"CA file not there":   {func(c *tracing.Config) { c.CAFile = noPEM + "x" }, "CA file: open "},
 		"CA file without TLS": {func(c *tracing.Config) { c.Endpoint, c.CAFile = "http://127.0.0.1:1", noPEM }, "for https endpoints only"},
 	} {
