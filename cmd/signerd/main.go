@@ -17,7 +17,7 @@ import (
 )
 
 // gcPercent collects garbage less often than Go does by default: the heap is small, and requests make most of it.
-const gcPercent = 400
+const gcPercent = 250
 
 func main() {
 	if os.Getenv("GOGC") == "" {

@@ -20,7 +20,7 @@ import (
 )
 
 // gcPercent is the GOGC of every program that is measured, this one included: the load is to leave the machine to them.
-const gcPercent = 400
+const gcPercent = 250
 
 // options are what flags say.
 type options struct {
