@@ -142,6 +142,19 @@ func (t *tally) take(r Rates, now int64) {
 	}
 }
 
+// keep drops what r does not bound.
+func (t *tally) keep(r Rates) {
+	if r.PerSecond <= 0 {
+		t.second = bucket{}
+	}
+	if r.PerHour <= 0 {
+		t.hour = nil
+	}
+	if r.PerDay <= 0 {
+		t.day = nil
+	}
+}
+
 // idle reports whether nothing of what the caller had counts any more.
 func (a *account) idle(now time.Time) bool {
 	a.advance(now)

@@ -19,6 +19,7 @@ func TestOfConcurrentRequestsExactlyAsManyAsAllowedGetThrough(t *testing.T) {
 		{under("shared", bounded), under("a", loose), under("b", loose)},
 		{under("b", loose), under("a", loose), under("shared", bounded)},
 	}
+	rules := map[string]limit.Rates{"shared": bounded, "a": loose, "b": loose}
 	var got [4]atomic.Int64
 	var work sync.WaitGroup
 	for g := range 64 {
@@ -30,9 +31,10 @@ func TestOfConcurrentRequestsExactlyAsManyAsAllowedGetThrough(t *testing.T) {
 			}
 		})
 	}
-	// Meanwhile strangers come and go.
+	// Meanwhile a policy is applied again, and strangers come and go.
 	work.Go(func() {
 		for i := range 200 {
+			m.Keep(rules)
 			m.Charge(fmt.Sprintf("stranger %d", i), []limit.Charge{under("a", limit.Rates{PerSecond: 1e6})}, start.Add(time.Duration(i)*time.Millisecond))
 		}
 	})

@@ -67,6 +67,26 @@ func (m *Meter) Charge(caller string, charges []Charge, now time.Time) (retry ti
 	return retry, retry == 0
 }
 
+// Keep is told all rules by name when a policy was replaced. What was had under rules that are gone, or that bound
+// nothing now, is forgotten. For the others, whether their rates changed or not, everything still counts, so that
+// neither applying a policy again nor editing a limit gives anybody a fresh allowance: counts of the hour and of the
+// day stand against the new numbers (more may be used up than the new number allows), and what is owed to a burst
+// is cut to the new burst. A span that was not bounded before is counted from now on.
+//
+// Charges under the policy before that come after Keep are counted; they do no harm.
+func (m *Meter) Keep(rules map[string]Rates) {
+	m.accounts.Range(func(_, v any) bool {
+		a := v.(*account)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.tallies = slices.DeleteFunc(a.tallies, func(t tally) bool { return !rules[t.rule].Limited() })
+		for i := range a.tallies {
+			a.tallies[i].keep(rules[a.tallies[i].rule])
+		}
+		return true
+	})
+}
+
 // account finds or opens a caller's account, and returns it locked.
 func (m *Meter) account(caller string, now time.Time) *account {
 	for {

@@ -76,6 +76,20 @@ func TestCallersThatCountAreNeverForgotten(t *testing.T) {
 	}
 }
 
+func TestCallersOfRulesThatAreGoneAreForgotten(t *testing.T) {
+	m, charges := limit.NewMeter(), []limit.Charge{under("rule", limit.Rates{PerDay: 10})}
+	for i := range 1000 {
+		m.Charge(fmt.Sprintf("spiffe://example.org/%d", i), charges, start)
+	}
+	m.Keep(nil)
+	for i := range 1000 {
+		m.Charge(fmt.Sprintf("spiffe://example.org/new/%d", i), charges, start)
+	}
+	if n := m.Callers(); n != 1000 {
+		t.Errorf("%d callers are remembered, 1000 still count", n)
+	}
+}
+
 func TestACallerThatIsKnownCostsNoAllocation(t *testing.T) {
 	m := limit.NewMeter()
 	rates := limit.Rates{PerSecond: 1e6, PerHour: 1e9, PerDay: 1e9}
