@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,10 +17,11 @@ import (
 type reference map[string][]time.Time
 
 func (r reference) within(key string, now time.Time, length time.Duration) (n int64) {
-	for _, at := range r[key] {
-		if now.Sub(at) < length {
-			n++
+	for _, at := range slices.Backward(r[key]) {
+		if now.Sub(at) >= length {
+			break
 		}
+		n++
 	}
 	return n
 }
