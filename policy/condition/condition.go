@@ -1,0 +1,198 @@
+// Package condition compiles and evaluates what a policy's rule says under `when`: a CEL expression over the request.
+//
+// It is for policy. A condition is typed and compiled when the policy is applied, so that a typo is an error with its
+// position. It reads
+//
+//	request.method, request.path   string
+//	request.query                  map(string, list(string))
+//	body                           the parsed JSON body; null if there is none
+//	caller                         string
+//	key.name, key.scheme, key.environment  string
+//	key.labels                     map(string, string)
+//	now                            timestamp
+//
+// and has of CEL the operators but division, the macros, size, startsWith, endsWith, contains, matches with a literal
+// pattern, timestamps and durations in UTC or at a fixed offset.
+//
+// Numbers are exact: there are no doubles. A number of the body, decimal("100.50") and 100 are compared, added, subtracted
+// and multiplied as what they say; decimal also takes a text of the body. Error messages call every number an int. A number
+// never equals a text: where a partner sends amounts as texts, write decimal(body.amount).
+//
+// An evaluation that fails gives no answer. As in CEL, a failing part of || or && does not matter where the other part
+// decides; but a condition that mentions the body, or the path, needs one that can be read, whatever its other parts say.
+// The package never does I/O, and never reads the clock.
+package condition
+
+import (
+	"time"
+	"unicode/utf8"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/interpreter"
+)
+
+// Condition is a compiled condition. It is immutable, and safe for concurrent use.
+type Condition struct {
+	program cel.Program
+	reads   Reads
+}
+
+// Reads says which inputs a condition reads.
+type Reads struct {
+	Method, Path, Query bool
+	Body                bool
+	Caller              bool
+	Key                 bool // its name, scheme or environment
+	Now                 bool
+	// Labels are the names of the labels that the condition asks for, sorted; AllLabels says that it may read any.
+	Labels    []string
+	AllLabels bool
+}
+
+// Key is what a condition may know of the key.
+type Key struct {
+	Name, Scheme, Environment string
+	Labels                    map[string]string
+}
+
+// Input is one request as conditions see it. Evaluations do not change it, except that they parse Body.
+type Input struct {
+	Caller string
+	Now    time.Time
+	Key    Key
+	Method string
+	// Path is the decoded path; it counts only with PathOK, which says that it can be read in one way.
+	Path   string
+	PathOK bool
+	Query  map[string][]string
+	// Body is needed only by conditions that read it.
+	Body *Body
+}
+
+// Compile compiles a condition of at most 4096 bytes. Errors are *Error, for the first problem.
+func Compile(source string) (*Condition, error) {
+	if len(source) > maxSourceBytes {
+		return nil, &Error{1, 1, "it is longer than 4096 bytes"}
+	}
+	if !utf8.ValidString(source) {
+		return nil, &Error{1, 1, "it is not UTF-8"}
+	}
+	e, err := environment()
+	if err != nil {
+		return nil, &Error{1, 1, err.Error()}
+	}
+	parsed, issues := e.Parse(source)
+	if issues.Err() != nil {
+		return nil, firstIssue(issues)
+	}
+	found, err := inspect(parsed.NativeRep(), source)
+	if err != nil {
+		return nil, err
+	}
+	checked, issues := e.Check(parsed)
+	if issues.Err() != nil {
+		return nil, firstIssue(issues)
+	}
+	if !checked.OutputType().IsExactType(cel.BoolType) {
+		return nil, &Error{1, 1, "it is of type " + checked.OutputType().String() + ", but a condition is a bool; for a value of the body write == true"}
+	}
+	program, err := e.Program(checked, found.programOptions()...)
+	if err != nil {
+		return nil, &Error{1, 1, err.Error()}
+	}
+	return &Condition{program: program, reads: found.reads}, nil
+}
+
+func firstIssue(issues *cel.Issues) *Error {
+	return issueError(issues.Errors()[0])
+}
+
+func issueError(first *common.Error) *Error {
+	return &Error{max(first.Location.Line(), 1), max(first.Location.Column(), 0) + 1, first.Message}
+}
+
+// maxFreeSearches is how many searches in texts need no counting.
+const maxFreeSearches = 4
+
+// programOptions counts costs only where the source does not bound them, because counting costs more than evaluating:
+// without loops each operation runs once, reading the body is counted by Body, and each other operation is bounded.
+func (f *findings) programOptions() []cel.ProgramOption {
+	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize), cel.CustomDecoratorV2(plan(f.patterns))}
+	if !f.loops && f.searches <= maxFreeSearches {
+		return options
+	}
+	return append(options,
+		cel.CostLimit(CostLimit),
+		cel.CostTrackerOptions(interpreter.OverloadCostTracker(matchesCompiled, func(args []ref.Val, _ ref.Val) *uint64 {
+			text, _ := args[0].(types.String)
+			name, _ := args[1].(types.String)
+			cost := 1 + uint64(len(text)*f.patterns[string(name)].program)/bytesPerStep
+			return &cost
+		})))
+}
+
+// Reads says which inputs the condition reads. The caller must not change what it gets.
+func (c *Condition) Reads() Reads { return c.reads }
+
+// Eval says whether the condition holds. An error is *EvalError and means that it cannot be evaluated.
+func (c *Condition) Eval(in *Input) (bool, error) {
+	if c.reads.Path && !in.PathOK {
+		return false, &EvalError{ReasonPath}
+	}
+	if c.reads.Body {
+		if reason := in.Body.parse(); reason != "" {
+			return false, &EvalError{reason}
+		}
+		in.Body.steps = CostLimit
+	}
+	out, _, err := c.program.Eval((*activation)(in))
+	if err != nil {
+		return false, &EvalError{reasonOf(err)}
+	}
+	holds, ok := out.(types.Bool)
+	if !ok {
+		return false, &EvalError{ReasonOther}
+	}
+	return bool(holds), nil
+}
+
+// activation gives CEL an input's values.
+type activation Input
+
+// Parent implements interpreter.Activation.
+func (*activation) Parent() interpreter.Activation { return nil }
+
+// ResolveName implements interpreter.Activation.
+func (a *activation) ResolveName(name string) (any, bool) {
+	switch name {
+	case "request.method":
+		return types.String(a.Method), true
+	case "request.path":
+		return types.String(a.Path), true
+	case "request.query":
+		// CEL goes through a map of these types without reflection.
+		query := make(map[string]any, len(a.Query))
+		for name, values := range a.Query {
+			query[name] = values
+		}
+		return query, true
+	case "body":
+		return a.Body.value(0), true
+	case "caller":
+		return types.String(a.Caller), true
+	case "key.name":
+		return types.String(a.Key.Name), true
+	case "key.scheme":
+		return types.String(a.Key.Scheme), true
+	case "key.environment":
+		return types.String(a.Key.Environment), true
+	case "key.labels":
+		return a.Key.Labels, true
+	case "now":
+		return types.Timestamp{Time: a.Now}, true
+	}
+	return nil, false
+}
