@@ -2,10 +2,8 @@ package keystore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"slices"
 
 	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/upstream"
@@ -16,9 +14,6 @@ type Actor string
 
 // Precondition is the generation a change was decided on; 0 accepts any. A stale one is ErrConflict.
 type Precondition uint64
-
-// maxAttempts bounds how often a change is decided anew because another process changed a shared store meanwhile.
-const maxAttempts = 5
 
 // maxVersions bounds the versions of a key, and so the size of its record.
 const maxVersions = 1000
@@ -259,39 +254,18 @@ func (k *Keystore) SetLabels(ctx context.Context, name string, expected Precondi
 // write is the one way a key changes. It gives edit the key's record (empty if there is none), and commits what edit
 // made of it together with a new head. When another process was faster, edit decides anew on the new state.
 func (k *Keystore) write(ctx context.Context, name string, expected Precondition, edit func(*snapshot, *keyRecord) error) (*Key, error) {
-	k.change.Lock()
-	defer k.change.Unlock()
-	for attempt := 1; ; attempt++ {
-		if err := k.settle(ctx); err != nil {
-			return nil, err
-		}
-		key, err := k.tryWrite(ctx, name, expected, edit)
-		if !errors.Is(err, errRace) {
-			return key, err
-		}
-		if attempt == maxAttempts {
-			return nil, fmt.Errorf("%w: others kept changing it", ErrConflict)
-		}
-		k.uncertain = true
+	var key *Key
+	err := k.changing(ctx, func(s *snapshot) (err error) {
+		key, err = k.tryWrite(ctx, s, name, expected, edit)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
+	return key, nil
 }
 
-// errRace says that the store moved on since the snapshot was taken.
-var errRace = errors.New("the store moved on")
-
-// settle finds out what became of a commit with an unknown outcome, and brings the anchor up to date, before anything
-// else is decided. So the anchor is never more than one commit behind.
-func (k *Keystore) settle(ctx context.Context) error {
-	if k.uncertain {
-		if err := k.reload(ctx); err != nil {
-			return err
-		}
-	}
-	return k.raiseAnchor()
-}
-
-func (k *Keystore) tryWrite(ctx context.Context, name string, expected Precondition, edit func(*snapshot, *keyRecord) error) (*Key, error) {
-	s := k.current.Load()
+func (k *Keystore) tryWrite(ctx context.Context, s *snapshot, name string, expected Precondition, edit func(*snapshot, *keyRecord) error) (*Key, error) {
 	old := s.keys[name]
 	if expected != 0 && old == nil {
 		return nil, ErrNotFound
@@ -312,7 +286,24 @@ func (k *Keystore) tryWrite(ctx context.Context, name string, expected Precondit
 		return old, err
 	}
 	rec.UpdateTime = k.config.now()
-	return k.commit(ctx, s, rec)
+	return k.commitKey(ctx, s, rec)
+}
+
+func (k *Keystore) commitKey(ctx context.Context, s *snapshot, rec keyRecord) (*Key, error) {
+	plaintext, err := encode(rec)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(plaintext)
+	var key *Key
+	err = k.commit(ctx, s, prefixKey+rec.Name, plaintext, func(r Record) (func(*snapshot), error) {
+		var err error
+		if key, err = k.openKey(s, r); err != nil {
+			return nil, fmt.Errorf("opening the changed key %q: %w", rec.Name, err)
+		}
+		return func(n *snapshot) { n.replace(key) }, nil
+	})
+	return key, err
 }
 
 // unseal opens a key's record for a change, and returns its encoding as well.
@@ -342,61 +333,4 @@ func (r *keyRecord) is(before []byte) (bool, error) {
 	}
 	defer clear(after)
 	return string(after) == string(before), nil
-}
-
-// commit seals rec and the next head, writes both, moves the anchor, and makes the new snapshot current.
-func (k *Keystore) commit(ctx context.Context, s *snapshot, rec keyRecord) (*Key, error) {
-	plaintext, err := encode(rec)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(plaintext)
-	generation := s.head.counter + 1
-	name := prefixKey + rec.Name
-	record := Record{name, generation, s.sealer.seal(name, generation, plaintext)}
-	// What will be served is built before anything is written: a key that cannot be loaded must not be stored.
-	key, err := k.openKey(s, record)
-	if err != nil {
-		return nil, fmt.Errorf("opening the changed key %q: %w", rec.Name, err)
-	}
-	h := s.head.with([]Record{record})
-	headRecord, err := sealHead(s.sealer, h)
-	if err != nil {
-		return nil, err
-	}
-	// A change that the caller no longer waits for is still made whole: its outcome must be known.
-	ctx = context.WithoutCancel(ctx)
-	revision, err := k.config.Store.Commit(ctx, []Change{
-		{Record: record, Expect: s.generation[name]},
-		{Record: headRecord, Expect: s.generation[nameHead]},
-	})
-	switch {
-	case errors.Is(err, ErrConflict):
-		return nil, errRace
-	case errors.Is(err, ErrStoreClosed):
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
-	case err != nil:
-		k.uncertain = true
-		return nil, fmt.Errorf("%w: writing it: %w", ErrUnavailable, err)
-	}
-	k.current.Store(s.next(revision, h, key))
-	// A change that is made but not anchored is not acknowledged.
-	if err := k.raiseAnchor(); err != nil {
-		return nil, err
-	}
-	return key, nil
-}
-
-// next is the snapshot after one key changed.
-func (s *snapshot) next(revision uint64, h head, key *Key) *snapshot {
-	n := &snapshot{revision: revision, head: h, sealer: s.sealer, pepper: s.pepper,
-		generation: maps.Clone(s.generation), keys: maps.Clone(s.keys), names: s.names, serves: maps.Clone(s.serves)}
-	n.generation[prefixKey+key.Name] = key.Generation
-	n.generation[nameHead] = h.counter
-	if _, existed := s.keys[key.Name]; !existed {
-		i, _ := slices.BinarySearch(s.names, key.Name)
-		n.names = slices.Insert(slices.Clone(s.names), i, key.Name)
-	}
-	n.add(key)
-	return n
 }

@@ -1,0 +1,100 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// maxAttempts bounds how often a change is decided anew because another process changed a shared store meanwhile.
+const maxAttempts = 5
+
+// errRace says that the store moved on since the snapshot was taken.
+var errRace = errors.New("the store moved on")
+
+// changing is the one way anything in the store changes: try decides and commits on the newest snapshot. When another
+// process was faster, it decides anew.
+func (k *Keystore) changing(ctx context.Context, try func(*snapshot) error) error {
+	k.change.Lock()
+	defer k.change.Unlock()
+	for attempt := 1; ; attempt++ {
+		if err := k.settle(ctx); err != nil {
+			return err
+		}
+		err := try(k.current.Load())
+		if !errors.Is(err, errRace) {
+			return err
+		}
+		if attempt == maxAttempts {
+			return fmt.Errorf("%w: others kept changing it", ErrConflict)
+		}
+		k.uncertain = true
+	}
+}
+
+// settle finds out what became of a commit with an unknown outcome, and brings the anchor up to date, before anything
+// else is decided. So the anchor is never more than one commit behind.
+func (k *Keystore) settle(ctx context.Context) error {
+	if k.uncertain {
+		if err := k.reload(ctx); err != nil {
+			return err
+		}
+	}
+	return k.raiseAnchor()
+}
+
+// commit seals one record and the next head, writes both, moves the anchor, and makes the next snapshot current. build
+// makes of the sealed record what will be served, before anything is written: what cannot be loaded must not be stored.
+func (k *Keystore) commit(ctx context.Context, s *snapshot, name string, plaintext []byte, build func(Record) (put func(*snapshot), err error)) error {
+	generation := s.head.counter + 1
+	record := Record{name, generation, s.sealer.seal(name, generation, plaintext)}
+	put, err := build(record)
+	if err != nil {
+		return err
+	}
+	h := s.head.with([]Record{record})
+	headRecord, err := sealHead(s.sealer, h)
+	if err != nil {
+		return err
+	}
+	// A change that the caller no longer waits for is still made whole: its outcome must be known.
+	ctx = context.WithoutCancel(ctx)
+	revision, err := k.config.Store.Commit(ctx, []Change{
+		{Record: record, Expect: s.generation[name]},
+		{Record: headRecord, Expect: s.generation[nameHead]},
+	})
+	switch {
+	case errors.Is(err, ErrConflict):
+		return errRace
+	case errors.Is(err, ErrStoreClosed):
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	case err != nil:
+		k.uncertain = true
+		return fmt.Errorf("%w: writing it: %w", ErrUnavailable, err)
+	}
+	n := s.next(revision, h, name)
+	put(n)
+	k.current.Store(n)
+	// A change that is made but not anchored is not acknowledged.
+	return k.raiseAnchor()
+}
+
+// next is the snapshot after a record was written, for put to complete. It is not shared yet.
+func (s *snapshot) next(revision uint64, h head, name string) *snapshot {
+	n := *s
+	n.revision, n.head, n.generation = revision, h, maps.Clone(s.generation)
+	n.generation[name], n.generation[nameHead] = h.counter, h.counter
+	return &n
+}
+
+// replace puts a changed key into a snapshot that is not shared yet.
+func (s *snapshot) replace(key *Key) {
+	if _, existed := s.keys[key.Name]; !existed {
+		i, _ := slices.BinarySearch(s.names, key.Name)
+		s.names = slices.Insert(slices.Clone(s.names), i, key.Name)
+	}
+	s.keys, s.serves = maps.Clone(s.keys), maps.Clone(s.serves)
+	s.add(key)
+}
