@@ -28,15 +28,13 @@ func permit(t *testing.T, key string) *policy.Permit {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := policy.New([]policy.Grant{{Callers: []policy.Caller{caller}, Keys: []string{policy.Any}, Operations: []policy.Operation{sign}}}, []policy.Operation{sign})
+	p, err := policy.Compile(policy.Document{Rules: []policy.Rule{{
+		Name: "signs", Effect: policy.Allow, Callers: []string{policy.Any}, Keys: []string{policy.Any}, Operations: []policy.Operation{policy.Any},
+	}}}, policy.Catalog{sign: {}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	granted, err := p.Decide(policy.Question{Caller: caller, Operation: sign, Key: key})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return granted
+	return p.Decide(policy.Question{Caller: caller, Operation: sign, Key: policy.Key{Name: key}}).Permit
 }
 
 func TestACredentialIsGivenAgainstItsOwnUnusedPermitOnly(t *testing.T) {

@@ -82,7 +82,7 @@ func configure(s keystore.Store, a keystore.Anchor) keystore.Config {
 	var mu sync.Mutex
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	return keystore.Config{
-		Store: s, Anchor: a, RootKey: sharedRootKey(), Schemes: []upstream.Scheme{noah.Scheme{}, noba.Scheme{}},
+		Store: s, Anchor: a, RootKey: sharedRootKey(), Compile: compile, Schemes: []upstream.Scheme{noah.Scheme{}, noba.Scheme{}},
 		Now: func() time.Time {
 			mu.Lock()
 			defer mu.Unlock()

@@ -15,6 +15,7 @@ const (
 	nameKeyring = "keyring"
 	nameFence   = "fence"
 	nameAnchor  = "anchor"
+	namePolicy  = "policy"
 	prefixKey   = "key/"
 )
 

@@ -54,6 +54,11 @@ type Version struct {
 // PublicKey is the SubjectPublicKeyInfo in DER, nil where the scheme has none.
 func (v Version) PublicKey() []byte { return v.credential.PublicKey() }
 
+// Known is the key as policy sees it. Its labels are the key's own and are not to be changed.
+func (k *Key) Known() policy.Key {
+	return policy.Key{Name: k.Name, Known: true, Scheme: k.Scheme, Environment: string(k.Environment), Labels: k.labels}
+}
+
 // Labels is a copy of the key's labels.
 func (k *Key) Labels() map[string]string { return maps.Clone(k.labels) }
 

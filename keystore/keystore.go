@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/signerd/signerd/internal/secret"
+	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/upstream"
 )
 
@@ -54,6 +55,8 @@ type Config struct {
 	Anchor  Anchor
 	RootKey RootKey
 	Schemes []upstream.Scheme
+	// Compile makes a stored document a policy. Its errors may quote the document, which is no secret; they go to operators alone.
+	Compile func(document []byte) (*policy.Policy, error)
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 }
@@ -95,7 +98,8 @@ type snapshot struct {
 	pepper     secret.Bytes
 	generation map[string]uint64 // of every record, the head's included
 	keys       map[string]*Key
-	names      []string // of keys, sorted
+	names      []string      // of keys, sorted
+	policy     *StoredPolicy // nil while there is none
 	// serves says which environment each fingerprint belongs to, over all versions of all keys.
 	serves map[[32]byte]upstream.Environment
 }
@@ -294,6 +298,11 @@ func (k *Keystore) fill(s *snapshot, records map[string]Record) error {
 				continue
 			}
 			s.add(key)
+		case name == namePolicy:
+			var err error
+			if s.policy, err = k.openPolicy(s, r); err != nil {
+				problems = append(problems, Problem{name, err.Error()})
+			}
 		case name != nameHead && name != nameKeyring && name != nameFence:
 			problems = append(problems, Problem{name, "this program does not know such a record"})
 		}

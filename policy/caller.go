@@ -10,7 +10,7 @@ import (
 // Caller is who asks, as signerd established it. It is comparable; the zero value is nobody.
 type Caller struct{ id string }
 
-// String is the caller as grants and records write it: "unix:uid=1000", "spiffe://example.org/orders",
+// String is the caller as rules and records write it: "unix:uid=1000", "spiffe://example.org/orders",
 // "dns:orders.internal".
 func (c Caller) String() string { return c.id }
 
@@ -89,7 +89,8 @@ func DNSCaller(name string) (Caller, error) {
 
 const (
 	lowerCase = "abcdefghijklmnopqrstuvwxyz"
-	letters   = lowerCase + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	upperCase = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	letters   = lowerCase + upperCase
 	digits    = "0123456789"
 )
 
@@ -102,7 +103,7 @@ func consistsOf(s, allowed string) bool {
 	return true
 }
 
-// ParseCaller reads a caller as grants write it, in its one spelling.
+// ParseCaller reads a caller as rules write it, in its one spelling.
 func ParseCaller(s string) (Caller, error) {
 	if strings.HasPrefix(s, spiffePrefix) {
 		return SPIFFECaller(s)

@@ -1,162 +1,105 @@
 // Package policy decides who may have what signed.
 //
 // It is for server, which asks one question per request, and for keystore, which hands out a key only against the
-// Permit that Decide gave. Decisions are pure: no storage, no clock, no network, no gRPC. It never says why it
-// refused: a caller that may not know learns nothing.
+// Permit that a decision gave. Decisions are pure: no storage, no clock, no network, no gRPC; what they charge to rate
+// limits, the server does. Whoever was refused learns nothing from it: reasons are for operators (Explain) alone.
 package policy
 
 import (
 	"errors"
-	"fmt"
-	"slices"
 	"sync/atomic"
+	"time"
+
+	"github.com/signerd/signerd/policy/condition"
+	"github.com/signerd/signerd/policy/limit"
+	"github.com/signerd/signerd/policy/pattern"
 )
 
 // Operation is what a caller wants to do; its name is the RPC's, such as "SignNoahRequest".
 type Operation string
 
-// Any stands for every key or every operation in a grant.
+// Any stands for everybody, every key or every operation in a rule.
 const Any = "*"
 
-// ErrDenied is the one answer to everything that no grant allows.
+// ErrDenied is the one answer to everything that no rule allows.
 var ErrDenied = errors.New("not allowed")
 
 // ErrPermit says that a permit was used twice, or for another key: a bug in signerd, never a caller's doing.
 var ErrPermit = errors.New("the permit does not cover this use")
 
-// Grant allows each of its callers each of its operations on each of its keys.
-type Grant struct {
-	Callers    []Caller
-	Keys       []string    // key names, or Any
-	Operations []Operation // known operations, or Any
-}
-
 // Question is one request as policy sees it. A question about an absent key is asked like any other.
 type Question struct {
 	Caller    Caller
 	Operation Operation
-	// Key is the key's name; empty for operations that concern no key.
-	Key string
+	// Key is the key that the request names; its zero value for operations that concern no key.
+	Key Key
+	// Request is what is to be signed; nil for operations that sign nothing.
+	Request *Request
+	Now     time.Time
 }
 
-// Policy is a set of grants. It is immutable, and safe for concurrent use. The zero value allows nobody.
-type Policy struct {
-	allowed map[Caller]map[Operation]keySet
+// Key is what policy knows of a key.
+type Key struct {
+	Name string
+	// Known is false where there is no such key. Then no allow rule on environment or labels matches, nor one whose condition
+	// reads the key, and every such deny rule does: a caller that is refused some keys must not learn which names are free.
+	Known       bool
+	Scheme      string
+	Environment string
+	Labels      map[string]string
 }
 
-type keySet struct {
-	all   bool
-	names map[string]struct{}
+// Request is what is to be signed. It belongs to one decision at a time, which parses Body.
+type Request struct {
+	// Method is in upper case.
+	Method string
+	// Path is the request's path as it goes on the wire, without the query.
+	Path pattern.Target
+	// Query has the texts of every parameter's values, in their order; at least one for each.
+	Query map[string][]string
+	// Body is parsed only if a rule reads it; condition.HashedBody for one that stayed with the caller.
+	Body *condition.Body
 }
 
-func (s keySet) has(name string) bool {
-	if s.all {
-		return true
-	}
-	_, ok := s.names[name]
-	return ok
+// Decision is the answer to a question.
+type Decision struct {
+	// Permit is what the decision allows; nil if it allows nothing.
+	Permit *Permit
+	// Rule names the rule that decided, the first by name of several; empty if none matched, which is a denial.
+	Rule string
+	// Charges are what the request costs under every limited rule that allows it, by name. It may only be served once they
+	// are paid.
+	Charges []limit.Charge
+	// Shadows are the rules in shadow mode that would have decided otherwise, by name.
+	Shadows []Shadow
+	// Unevaluated are the rules that were tried and whose condition could not be evaluated, in shadow or not. Rules that could
+	// not have changed the decision any more are not tried; Explain looks at all.
+	Unevaluated []string
 }
 
-// GrantError says which grant of a list is malformed.
-type GrantError struct {
-	Index int    // of the grant
-	Field string // "callers", "keys" or "operations"
-	Item  int    // of the field's list; -1 for the whole field
-	Err   error
+// Shadow is a rule that would have decided otherwise.
+type Shadow struct {
+	Rule   string
+	Effect Effect
 }
 
-// Error implements error.
-func (e *GrantError) Error() string {
-	if e.Item < 0 {
-		return fmt.Sprintf("grants[%d].%s: %v", e.Index, e.Field, e.Err)
-	}
-	return fmt.Sprintf("grants[%d].%s[%d]: %v", e.Index, e.Field, e.Item, e.Err)
-}
-
-// Unwrap gives the cause.
-func (e *GrantError) Unwrap() error { return e.Err }
-
-// New makes a policy from grants; known lists the operations that exist. Errors are *GrantError.
-func New(grants []Grant, known []Operation) (*Policy, error) {
-	p := &Policy{allowed: make(map[Caller]map[Operation]keySet)}
-	for i, g := range grants {
-		if err := check(i, g, known); err != nil {
-			return nil, err
-		}
-		operations := g.Operations
-		if slices.Contains(operations, Any) {
-			operations = known
-		}
-		for _, caller := range g.Callers {
-			if p.allowed[caller] == nil {
-				p.allowed[caller] = make(map[Operation]keySet)
-			}
-			for _, operation := range operations {
-				p.allowed[caller][operation] = p.allowed[caller][operation].with(g.Keys)
-			}
-		}
-	}
-	return p, nil
-}
-
-func check(i int, g Grant, known []Operation) error {
-	for _, list := range []struct {
-		field string
-		n     int
-	}{{"callers", len(g.Callers)}, {"keys", len(g.Keys)}, {"operations", len(g.Operations)}} {
-		if list.n == 0 {
-			return &GrantError{i, list.field, -1, errors.New("it is missing or empty; a grant names callers, keys and operations")}
-		}
-	}
-	for j, caller := range g.Callers {
-		if caller == (Caller{}) {
-			return &GrantError{i, "callers", j, errors.New("it is empty")}
-		}
-	}
-	for j, name := range g.Keys {
-		if name != Any && !ValidKeyName(name) {
-			return &GrantError{i, "keys", j, errors.New("it is neither a key name nor *")}
-		}
-	}
-	for j, operation := range g.Operations {
-		if operation != Any && !slices.Contains(known, operation) {
-			return &GrantError{i, "operations", j, fmt.Errorf("unknown operation %q; known: %v, or *", operation, known)}
-		}
+// Err is ErrDenied where nothing is allowed.
+func (d Decision) Err() error {
+	if d.Permit == nil {
+		return ErrDenied
 	}
 	return nil
 }
 
-func (s keySet) with(names []string) keySet {
-	if s.names == nil {
-		s.names = make(map[string]struct{}, len(names))
-	}
-	for _, name := range names {
-		if name == Any {
-			s.all = true
-		}
-		s.names[name] = struct{}{}
-	}
-	return s
-}
-
-// Decide answers q with a permit, or with ErrDenied.
-func (p *Policy) Decide(q Question) (*Permit, error) {
-	keys, ok := p.allowed[q.Caller][q.Operation]
-	if !ok || q.Key != "" && !keys.has(q.Key) {
-		return nil, ErrDenied
-	}
-	return &Permit{question: q}, nil
-}
-
-// Permit is a positive decision about one request. Only Decide makes one that is worth anything.
+// Permit is a positive decision about one request. Only a decision makes one that is worth anything.
 type Permit struct {
-	question Question
-	used     atomic.Bool
+	key  string
+	used atomic.Bool
 }
 
 // Redeem uses the permit up for the named key. A nil, empty, used or foreign permit is ErrPermit.
 func (p *Permit) Redeem(key string) error {
-	if p == nil || key == "" || p.question.Key != key || p.used.Swap(true) {
+	if p == nil || key == "" || p.key != key || p.used.Swap(true) {
 		return ErrPermit
 	}
 	return nil

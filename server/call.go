@@ -29,6 +29,9 @@ type call struct {
 	scheme     string // of the key, once it was authorized
 	version    uint32
 	allowed    bool // policy was asked, and its last answer was yes
+	decision   policy.Decision
+	generation uint64           // of the policy that decided
+	needs      policy.Operation // what the caller may not do and would have to, where that is another operation
 }
 
 type callKey struct{}
@@ -99,7 +102,19 @@ func (s *Server) logCall(ctx context.Context, c *call, took time.Duration, code 
 		slog.Uint64("key_version", uint64(c.version)),
 		slog.String("code", code.String()),
 		slog.String("reason", reason),
+		slog.String("rule", c.decision.Rule),
+		slog.Uint64("policy", c.generation),
 		slog.Duration("duration", took),
+	}
+	if len(c.decision.Shadows) > 0 {
+		attrs = append(attrs, slog.Any("shadow", wouldHave(c.decision.Shadows)))
+	}
+	if len(c.decision.Unevaluated) > 0 {
+		names := c.decision.Unevaluated
+		attrs = append(attrs, slog.Any("unevaluated", names[:min(len(names), maxLogged)]), slog.Int("unevaluated_count", len(names)))
+	}
+	if c.needs != "" {
+		attrs = append(attrs, slog.String("needs", string(c.needs)))
 	}
 	level := slog.LevelInfo
 	// Only what is signerd's own trouble shows its cause: the rest is the caller's, and may hold its words.
@@ -108,6 +123,18 @@ func (s *Server) logCall(ctx context.Context, c *call, took time.Duration, code 
 		attrs = append(attrs, slog.String("cause", cause.Error()))
 	}
 	s.log.LogAttrs(ctx, level, "call", attrs...)
+}
+
+// maxLogged bounds the rules that a line names: a caller can make every condition fail.
+const maxLogged = 20
+
+// wouldHave says what rules in shadow mode would have done.
+func wouldHave(shadows []policy.Shadow) []string {
+	out := make([]string, len(shadows))
+	for i, s := range shadows {
+		out[i] = "would " + string(s.Effect) + ": " + s.Rule
+	}
+	return out
 }
 
 // panicked makes an error of a panic; the log gets the stack, the caller the fixed text.

@@ -61,7 +61,7 @@ func TestADeniedCallerCannotTellWhetherAKeyExists(t *testing.T) {
 			others = append(others, op)
 		}
 	}
-	grants := []policy.Grant{everything(t, operator), grant(t, allowedElsewhere, []string{"elsewhere"}, policy.Any)}
+	grants := []allowance{everything(t, operator), grant(t, allowedElsewhere, []string{"elsewhere"}, policy.Any)}
 	for i := range others { // one caller for each operation that it may not do
 		grants = append(grants, grant(t, allowedOtherwise+uint32(i), keys, slices.Concat(others[:i], others[i+1:], []policy.Operation{"ListKeys", "GetStatus"})...))
 	}

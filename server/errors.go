@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"errors"
+	"strings"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -26,6 +28,7 @@ const metadataRecordID = "record_id"
 var (
 	errNoIdentity  = errors.New("no client identity")
 	errWrongScheme = errors.New("the key belongs to another partner")
+	errLimited     = errors.New("over a limit of the policy")
 	errNotReady    = errors.New("the keys are not loaded yet")
 )
 
@@ -49,12 +52,13 @@ var errorTable = []errorRow{
 	{keystore.ErrKeyDisabled, codes.FailedPrecondition, "KEY_DISABLED", "the key or its version is disabled"},
 	{keystore.ErrNoActiveVersion, codes.FailedPrecondition, "NO_ACTIVE_VERSION", "the key has no active version"},
 	{keystore.ErrKeyExists, codes.AlreadyExists, "KEY_EXISTS", "a key of this name exists"},
-	{keystore.ErrConflict, codes.Aborted, "CONFLICT", "the key was changed in between; read it again and decide anew"},
+	{keystore.ErrConflict, codes.Aborted, "CONFLICT", "it was changed in between; read it again and decide anew"},
 	{keystore.ErrUnavailable, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
 	{keystore.ErrDamaged, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
 	{keystore.ErrRolledBack, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
 	{keystore.ErrWrongRootKey, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
 	{errNotReady, codes.Unavailable, "STORE_UNAVAILABLE", "the keys are not loaded"},
+	{errLimited, codes.ResourceExhausted, "RATE_LIMITED", "over a limit; wait as long as RetryInfo says"},
 	{noon.ErrRateLimited, codes.ResourceExhausted, "RATE_LIMITED", "too many logins with this key's credential; wait as long as RetryInfo says"},
 	{noon.ErrRejectedCredential, codes.FailedPrecondition, "UPSTREAM_REJECTED_CREDENTIAL", "Noon refuses this key's credential; it is tried again after a while, or at once when another version is activated"},
 	{noon.ErrDestination, codes.FailedPrecondition, "KEY_DISABLED", "the key's base URL is not on signerd's list of Noon gateways; no login is sent until an operator lists it or activates another version"},
@@ -94,11 +98,23 @@ func statusFor(ctx context.Context, err error, recordID string) (*status.Status,
 	if bad := badRequest(err); bad != nil {
 		detailed = withDetail(detailed, bad)
 	}
-	var retry *noon.RetryError
-	if errors.As(err, &retry) {
-		detailed = withDetail(detailed, &errdetails.RetryInfo{RetryDelay: durationpb.New(retry.After)})
+	if after, ok := retryAfter(err); ok {
+		detailed = withDetail(detailed, &errdetails.RetryInfo{RetryDelay: durationpb.New(after)})
 	}
 	return detailed, row.reason
+}
+
+// retryAfter is when to come again, where an error says so.
+func retryAfter(err error) (time.Duration, bool) {
+	var login *noon.RetryError
+	var limited *limitedError
+	switch {
+	case errors.As(err, &login):
+		return login.After, true
+	case errors.As(err, &limited):
+		return limited.after, true
+	}
+	return 0, false
 }
 
 func withDetail(st *status.Status, detail protoadapt.MessageV1) *status.Status {
@@ -126,6 +142,23 @@ func (v violations) Error() string {
 
 // Is makes violations an upstream.ErrInvalid.
 func (v violations) Is(target error) bool { return target == upstream.ErrInvalid }
+
+// Bounds of what is said of a document. A status travels in HTTP headers, which clients bound.
+const (
+	maxViolations   = 20
+	maxProblemBytes = 200
+)
+
+// bounded leaves out what is too much to say at once.
+func (v violations) bounded() violations {
+	out := v[:min(len(v), maxViolations)]
+	for _, f := range out {
+		if len(f.Problem) > maxProblemBytes {
+			f.Problem = strings.ToValidUTF8(f.Problem[:maxProblemBytes], "") + "…"
+		}
+	}
+	return out
+}
 
 func badRequest(err error) *errdetails.BadRequest {
 	var list violations

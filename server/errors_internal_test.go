@@ -87,6 +87,8 @@ var reasons = map[string]struct {
 	"noon.ErrRateLimited":         {noon.ErrRateLimited, "RATE_LIMITED"},
 	"noah.ErrIncomplete":          {noah.ErrIncomplete, "INTERNAL"},
 	"server.errNoIdentity":        {errNoIdentity, "NO_IDENTITY"},
+	"server.errLimited":           {errLimited, "RATE_LIMITED"},
+	"server.errUnknownFields":     {errUnknownFields, "INTERNAL"}, // compilePolicy names the field instead
 	"server.errWrongScheme":       {errWrongScheme, "WRONG_SCHEME"},
 	"server.errNotReady":          {errNotReady, "STORE_UNAVAILABLE"},
 }

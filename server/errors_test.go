@@ -115,7 +115,9 @@ func TestWithoutKeysOnlyTheStatusIsTold(t *testing.T) {
 	r.refused(t, err, codes.Unavailable, "STORE_UNAVAILABLE")
 	_, err = r.admin.ListKeys(ctx, &adminv1.ListKeysRequest{})
 	r.refused(t, err, codes.Unavailable, "STORE_UNAVAILABLE")
-	state, err := r.system.GetStatus(ctx, &adminv1.GetStatusRequest{})
+	_, err = r.system.GetStatus(ctx, &adminv1.GetStatusRequest{})
+	r.refused(t, err, codes.Unavailable, "STORE_UNAVAILABLE")
+	state, err := r.system.GetStatus(as(t, administrator), &adminv1.GetStatusRequest{})
 	must(t, err)
 	if state.GetServing() || state.GetReason() == "" || state.GetKeyCount() != 0 {
 		t.Errorf("status %v", state)
@@ -126,7 +128,7 @@ func TestWithoutKeysOnlyTheStatusIsTold(t *testing.T) {
 	state, err = r.system.GetStatus(ctx, &adminv1.GetStatusRequest{})
 	must(t, err)
 	if !state.GetServing() || state.GetReason() != "" || state.GetKeyCount() != 1 || state.GetKeyVersionCount() != 1 ||
-		state.GetStoreCounter() != 2 || state.GetVersion() != "v0-test" || !strings.HasPrefix(state.GetGoVersion(), "go") ||
+		state.GetStoreCounter() != 3 || state.GetVersion() != "v0-test" || !strings.HasPrefix(state.GetGoVersion(), "go") ||
 		!strings.HasPrefix(state.GetRootKeyId(), "file:") || !state.GetStartTime().AsTime().Equal(r.clock.Now()) || state.GetDevelopment() {
 		t.Errorf("status %v", state)
 	}

@@ -88,6 +88,8 @@ func (s *Server) implementation(service string) any {
 		return &signerService{Server: s}
 	case adminv1.KeyService_ServiceDesc.ServiceName:
 		return &keyService{Server: s}
+	case adminv1.PolicyService_ServiceDesc.ServiceName:
+		return &policyService{Server: s}
 	}
 	return &systemService{Server: s}
 }
@@ -101,4 +103,15 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		handler = func(ctx context.Context, req any) (any, error) { return chain[i](ctx, req, info, next) }
 	}
 	return handler(ctx, req)
+}
+
+// OperationsOnKeys lists the operations that name a key.
+func OperationsOnKeys() []string {
+	var out []string
+	for _, p := range permissions {
+		if p.scope == onKey {
+			out = append(out, string(p.operation))
+		}
+	}
+	return out
 }

@@ -103,6 +103,10 @@ func minimal(t testing.TB, rpc server.RPC, key string) proto.Message {
 		"ImportKeyRequest.material":         newNoba().material(),
 		"ImportKeyVersionRequest.material":  map[string][]byte{"private_key": newNOAH(t, elliptic.P256(), sandbox).pem},
 		"CreateKeyVersionRequest.algorithm": "ES256",
+		"policy": map[string]any{"rules": []any{map[string]any{"name": "set-by-a-test", "effect": "POLICY_EFFECT_ALLOW",
+			"callers": []string{"unix:uid=1000"}, "keys": []string{"*"}, "operations": []string{"*"}}}},
+		"SetPolicyRequest.generation": 2, // of the policy that start sets
+		"request":                     map[string]any{"caller": "unix:uid=1000", "operation": "GetStatus"},
 	})
 	if err := protovalidate.Validate(in); err != nil {
 		t.Fatalf("%s: the minimal request needs more values: %v", rpc.Path, err)

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
 
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 	signerdv1 "github.com/signerd/signerd/gen/signerd/v1"
@@ -37,7 +38,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // Callers of the tests, by uid.
 const (
 	operator = 1000 // may do everything, unless a test gives other grants
-	stranger = 4711 // is in no grant
+	stranger = 4711 // is in no rule
+	// administrator is one in the configuration file, and in no rule.
+	administrator = 999
 )
 
 // callerHeader is the metadata in which tests say who calls.
@@ -47,7 +50,8 @@ const callerHeader = "test-uid"
 type setup struct {
 	metrics      server.Metrics
 	gateway      http.RoundTripper // Noon; by default one that answers every login
-	grants       []policy.Grant    // default: operator may do everything
+	grants       []allowance       // default: operator may do everything
+	sandboxOnly  []string          // callers that get no prod key
 	identify     server.Identify   // default: byHeader
 	peers        bool              // identify by the kernel's word, as in production
 	limits       server.Limits
@@ -72,6 +76,7 @@ type rig struct {
 	signer signerdv1.SignerServiceClient
 	admin  adminv1.KeyServiceClient
 	system adminv1.SystemServiceClient
+	policy adminv1.PolicyServiceClient
 }
 
 // start serves on a Unix socket until the test ends.
@@ -85,9 +90,10 @@ func start(t testing.TB, s setup) *rig {
 	}
 	r.keys = openKeys(t, r.store, anchor, r.clock)
 	if s.grants == nil {
-		s.grants = []policy.Grant{everything(t, operator)}
+		s.grants = []allowance{everything(t, operator)}
 	}
-	p, err := policy.New(s.grants, server.Operations())
+	r.setPolicy(t, s.grants...)
+	bounds, err := policy.NewBounds([]string{"unix:uid=" + strconv.Itoa(administrator)}, s.sandboxOnly, server.Always())
 	must(t, err)
 	if s.identify == nil && !s.peers {
 		s.identify = byHeader
@@ -99,7 +105,7 @@ func start(t testing.TB, s setup) *rig {
 	t.Cleanup(r.broker.Close)
 	r.server, err = server.New(server.Config{
 		Noon: r.broker, Metrics: s.metrics,
-		Policy: p, Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Bounds: bounds, Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Identify: s.identify, Limits: s.limits, Now: r.clock.Now, Version: "v0-test", Reflection: s.reflection,
 	})
 	must(t, err)
@@ -117,7 +123,41 @@ func start(t testing.TB, s setup) *rig {
 	r.signer = signerdv1.NewSignerServiceClient(r.conn)
 	r.admin = adminv1.NewKeyServiceClient(r.conn)
 	r.system = adminv1.NewSystemServiceClient(r.conn)
+	r.policy = adminv1.NewPolicyServiceClient(r.conn)
 	return r
+}
+
+// allowance is an allow rule of callers, keys and operations alone.
+type allowance struct {
+	Callers    []policy.Caller
+	Keys       []string
+	Operations []policy.Operation
+}
+
+// setPolicy puts a policy of allow rules in force.
+func (r *rig) setPolicy(t testing.TB, rules ...allowance) {
+	t.Helper()
+	document := &adminv1.Policy{}
+	for i, a := range rules {
+		rule := &adminv1.PolicyRule{Name: "rule-" + strconv.Itoa(i), Effect: adminv1.PolicyEffect_POLICY_EFFECT_ALLOW, Keys: a.Keys}
+		for _, c := range a.Callers {
+			rule.Callers = append(rule.Callers, c.String())
+		}
+		for _, o := range a.Operations {
+			rule.Operations = append(rule.Operations, string(o))
+		}
+		document.Rules = append(document.Rules, rule)
+	}
+	r.setDocument(t, document)
+}
+
+// setDocument puts a policy in force.
+func (r *rig) setDocument(t testing.TB, document *adminv1.Policy) {
+	t.Helper()
+	b, err := proto.Marshal(document)
+	must(t, err)
+	_, err = r.keys.SetPolicy(t.Context(), "test", r.keys.View().Policy().Generation, b)
+	must(t, err)
 }
 
 // listen serves on one more socket. When the server is shut down, serving must end without an error.
@@ -193,7 +233,7 @@ func openKeys(t testing.TB, store keystore.Store, anchor keystore.Anchor, clock 
 	t.Helper()
 	root, err := rootKey()
 	must(t, err)
-	c := keystore.Config{Store: store, Anchor: anchor, RootKey: root, Schemes: server.Schemes(noon.Destinations{LoopbackHTTP: true}), Now: clock.Now}
+	c := keystore.Config{Store: store, Anchor: anchor, RootKey: root, Schemes: server.Schemes(noon.Destinations{LoopbackHTTP: true}), Compile: server.CompilePolicy, Now: clock.Now}
 	must(t, keystore.Init(t.Context(), c))
 	keys, err := keystore.Open(t.Context(), c)
 	must(t, err)
@@ -252,7 +292,10 @@ func (s *hookedStore) failing(err error) {
 }
 
 // clock stands still unless a test moves it.
-type clock struct{ millis atomic.Int64 }
+type clock struct {
+	millis atomic.Int64
+	asked  atomic.Pointer[func()] // told whenever somebody asks for the time
+}
 
 func newClock() *clock {
 	c := &clock{}
@@ -260,7 +303,24 @@ func newClock() *clock {
 	return c
 }
 
-func (c *clock) Now() time.Time { return time.UnixMilli(c.millis.Load()) }
+func (c *clock) Now() time.Time {
+	if asked := c.asked.Load(); asked != nil {
+		(*asked)()
+	}
+	return time.UnixMilli(c.millis.Load())
+}
+
+// onceAt calls do when the time is asked for the nth time from now on. What do does may ask again.
+func (c *clock) onceAt(n int64, do func()) {
+	var count atomic.Int64
+	hook := func() {
+		if count.Add(1) == n {
+			c.asked.Store(nil)
+			do()
+		}
+	}
+	c.asked.Store(&hook)
+}
 
 func (c *clock) advance(d time.Duration) { c.millis.Add(d.Milliseconds()) }
 
@@ -285,12 +345,12 @@ func caller(t testing.TB, uid uint32) policy.Caller {
 	return c
 }
 
-func everything(t testing.TB, uid uint32) policy.Grant {
+func everything(t testing.TB, uid uint32) allowance {
 	return grant(t, uid, []string{policy.Any}, policy.Any)
 }
 
-func grant(t testing.TB, uid uint32, keys []string, operations ...policy.Operation) policy.Grant {
-	return policy.Grant{Callers: []policy.Caller{caller(t, uid)}, Keys: keys, Operations: operations}
+func grant(t testing.TB, uid uint32, keys []string, operations ...policy.Operation) allowance {
+	return allowance{Callers: []policy.Caller{caller(t, uid)}, Keys: keys, Operations: operations}
 }
 
 func must(t testing.TB, err error) {

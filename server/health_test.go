@@ -79,7 +79,7 @@ func TestStatusAndLogSayWhyNothingIsServed(t *testing.T) {
 	r := start(t, setup{unopened: true})
 	is := func(reason server.Reason, text string) {
 		t.Helper()
-		out, err := r.system.GetStatus(as(t, operator), &adminv1.GetStatusRequest{})
+		out, err := r.system.GetStatus(as(t, administrator), &adminv1.GetStatusRequest{})
 		must(t, err)
 		if out.GetServing() != (reason == "") || out.GetReason() != text {
 			t.Errorf("status says %v", out)

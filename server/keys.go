@@ -21,17 +21,15 @@ type keyService struct {
 
 // CreateKey implements adminv1.KeyServiceServer.
 func (s *keyService) CreateKey(ctx context.Context, in *adminv1.CreateKeyRequest) (*adminv1.CreateKeyResponse, error) {
-	a, err := s.authorizeName(ctx, in.GetName())
+	n := keystore.NewKey{Name: in.GetName(), Scheme: in.GetScheme(), Environment: environment(in.GetEnvironment()), Labels: in.GetLabels()}
+	if n.Scheme == "" {
+		n.Scheme = noah.Name
+	}
+	keys, err := s.authorizeNew(ctx, n)
 	if err != nil {
 		return nil, err
 	}
-	scheme := in.GetScheme()
-	if scheme == "" {
-		scheme = noah.Name
-	}
-	key, err := a.keys.Create(ctx, actor(ctx), keystore.NewKey{
-		Name: in.GetName(), Scheme: scheme, Environment: environment(in.GetEnvironment()), Labels: in.GetLabels(),
-	}, in.GetAlgorithm())
+	key, err := keys.Create(ctx, actor(ctx), n, in.GetAlgorithm())
 	if err != nil {
 		return nil, onlyImported(err)
 	}
@@ -51,13 +49,12 @@ func onlyImported(err error) error {
 func (s *keyService) ImportKey(ctx context.Context, in *adminv1.ImportKeyRequest) (*adminv1.ImportKeyResponse, error) {
 	material := takeMaterial(in.GetMaterial())
 	defer material.Wipe()
-	a, err := s.authorizeName(ctx, in.GetName())
+	n := keystore.NewKey{Name: in.GetName(), Scheme: in.GetScheme(), Environment: environment(in.GetEnvironment()), Labels: in.GetLabels()}
+	keys, err := s.authorizeNew(ctx, n)
 	if err != nil {
 		return nil, err
 	}
-	key, notes, err := a.keys.Import(ctx, actor(ctx), keystore.NewKey{
-		Name: in.GetName(), Scheme: in.GetScheme(), Environment: environment(in.GetEnvironment()), Labels: in.GetLabels(),
-	}, material)
+	key, notes, err := keys.Import(ctx, actor(ctx), n, material)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +72,7 @@ func takeMaterial(parts map[string][]byte) upstream.Material {
 
 // GetKey implements adminv1.KeyServiceServer.
 func (s *keyService) GetKey(ctx context.Context, in *adminv1.GetKeyRequest) (*adminv1.GetKeyResponse, error) {
-	a, err := s.authorize(ctx, in.GetName())
+	a, err := s.authorize(ctx, in.GetName(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -85,17 +82,14 @@ func (s *keyService) GetKey(ctx context.Context, in *adminv1.GetKeyRequest) (*ad
 // defaultPageSize is the number of keys in a page when the request does not say.
 const defaultPageSize = 100
 
-// ListKeys implements adminv1.KeyServiceServer. Keys that the caller may not list are left out.
+// ListKeys implements adminv1.KeyServiceServer. Keys that the caller may not get are left out.
 func (s *keyService) ListKeys(ctx context.Context, in *adminv1.ListKeysRequest) (*adminv1.ListKeysResponse, error) {
 	after, err := base64.RawURLEncoding.DecodeString(in.GetPageToken())
 	// The decoder is lenient: only what encodes as itself was made here.
 	if err != nil || base64.RawURLEncoding.EncodeToString(after) != in.GetPageToken() || len(after) > 0 && !policy.ValidKeyName(string(after)) {
 		return nil, upstream.Invalid("page_token", "it is not a next_page_token of ListKeys")
 	}
-	if _, err := s.decide(ctx, ""); err != nil {
-		return nil, err
-	}
-	keys, err := s.loaded()
+	keys, view, err := s.decideSystem(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +97,7 @@ func (s *keyService) ListKeys(ctx context.Context, in *adminv1.ListKeysRequest) 
 	if err != nil {
 		return nil, err
 	}
+	mayGet := s.getting(c.caller, view)
 	size := int(in.GetPageSize())
 	if size == 0 {
 		size = defaultPageSize
@@ -110,12 +105,14 @@ func (s *keyService) ListKeys(ctx context.Context, in *adminv1.ListKeysRequest) 
 	out := &adminv1.ListKeysResponse{}
 	for name := string(after); ; {
 		page := keys.List(name, size+1)
-		for _, key := range page {
-			name = key.Name
-			if _, err := s.policy.Load().Decide(policy.Question{Caller: c.caller, Operation: c.permission.operation, Key: key.Name}); err != nil {
+		for _, listed := range page {
+			name = listed.Name
+			// As it was when the policy was what decides here; a key that is newer is on the next list.
+			key := view.Lookup(name)
+			if key == nil || !mayGet(key) {
 				continue
 			}
-			// Only a key that the caller may list makes a next page: others must not show in the token.
+			// Only a key that the caller may get makes a next page: others must not show in the token.
 			if len(out.Keys) == size {
 				out.NextPageToken = base64.RawURLEncoding.EncodeToString([]byte(out.Keys[size-1].Name))
 				return out, nil
@@ -128,13 +125,30 @@ func (s *keyService) ListKeys(ctx context.Context, in *adminv1.ListKeysRequest) 
 	}
 }
 
+// getting decides which keys are shown, all within the same bounds and at the same time. It charges no limit: the list is
+// one request.
+func (s *Server) getting(caller policy.Caller, view keystore.View) func(*keystore.Key) bool {
+	bounds, inForce, now := s.bounds.Load(), view.Policy().Policy, s.now()
+	return func(key *keystore.Key) bool {
+		return bounds.Decide(inForce, policy.Question{Caller: caller, Operation: getKey, Key: key.Known(), Now: now}).Err() == nil
+	}
+}
+
 // UpdateKey implements adminv1.KeyServiceServer.
 func (s *keyService) UpdateKey(ctx context.Context, in *adminv1.UpdateKeyRequest) (*adminv1.UpdateKeyResponse, error) {
-	a, err := s.authorize(ctx, in.GetName())
+	a, err := s.authorize(ctx, in.GetName(), nil)
 	if err != nil {
 		return nil, err
 	}
-	key, err := a.keys.SetLabels(ctx, in.GetName(), keystore.Precondition(in.GetGeneration()), in.GetLabels())
+	// By the policy in force now, which may have come after the decision: a label that it reads is not to slip through.
+	if err := s.mayLabel(ctx, a.keys.View(), a.key.Labels(), in.GetLabels()); err != nil {
+		return nil, err
+	}
+	// The labels that were looked at are those that are replaced: a generation to come could be guessed.
+	if in.GetGeneration() != 0 && in.GetGeneration() != a.key.Generation {
+		return nil, keystore.ErrConflict
+	}
+	key, err := a.keys.SetLabels(ctx, in.GetName(), keystore.Precondition(a.key.Generation), in.GetLabels())
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +174,7 @@ type change interface {
 }
 
 func (s *keyService) setEnabled(ctx context.Context, in change, enabled bool) (*adminv1.Key, error) {
-	a, err := s.authorize(ctx, in.GetName())
+	a, err := s.authorize(ctx, in.GetName(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +187,7 @@ func (s *keyService) setEnabled(ctx context.Context, in change, enabled bool) (*
 
 // GetPublicKey implements adminv1.KeyServiceServer.
 func (s *keyService) GetPublicKey(ctx context.Context, in *adminv1.GetPublicKeyRequest) (*adminv1.GetPublicKeyResponse, error) {
-	a, err := s.authorize(ctx, in.GetName())
+	a, err := s.authorize(ctx, in.GetName(), nil)
 	if err != nil {
 		return nil, err
 	}

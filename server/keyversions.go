@@ -12,7 +12,7 @@ import (
 
 // CreateKeyVersion implements adminv1.KeyServiceServer.
 func (s *keyService) CreateKeyVersion(ctx context.Context, in *adminv1.CreateKeyVersionRequest) (*adminv1.CreateKeyVersionResponse, error) {
-	a, err := s.authorize(ctx, in.GetName())
+	a, err := s.authorize(ctx, in.GetName(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func (s *keyService) CreateKeyVersion(ctx context.Context, in *adminv1.CreateKey
 func (s *keyService) ImportKeyVersion(ctx context.Context, in *adminv1.ImportKeyVersionRequest) (*adminv1.ImportKeyVersionResponse, error) {
 	material := takeMaterial(in.GetMaterial())
 	defer material.Wipe()
-	a, err := s.authorize(ctx, in.GetName())
+	a, err := s.authorize(ctx, in.GetName(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (s *keyService) ActivateKeyVersion(ctx context.Context, in *adminv1.Activat
 		completing[upstream.PartAPIKey] = secret.New(in.GetApiKey())
 	}
 	defer completing.Wipe()
-	a, err := s.authorize(ctx, in.GetName())
+	a, err := s.authorize(ctx, in.GetName(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ type versionChange interface {
 }
 
 func (s *keyService) changeVersion(ctx context.Context, in versionChange, apply func(*keystore.Keystore, context.Context, string, uint32, keystore.Precondition) (*keystore.Key, error)) (*adminv1.Key, error) {
-	a, err := s.authorize(ctx, in.GetName())
+	a, err := s.authorize(ctx, in.GetName(), nil)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,6 @@ import (
 
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 	"github.com/signerd/signerd/internal/partners"
-	"github.com/signerd/signerd/policy"
 )
 
 const (
@@ -25,7 +24,7 @@ const (
 func TestANOAHKeyLivesFromItsMakingToItsNextVersion(t *testing.T) {
 	t.Parallel()
 	const colleague = 1001
-	r := start(t, setup{bolt: true, grants: []policy.Grant{everything(t, operator), everything(t, colleague)}})
+	r := start(t, setup{bolt: true, grants: []allowance{everything(t, operator), everything(t, colleague)}})
 	partner := partners.NewNOAH("sandbox", r.clock.Now)
 	began := timestamppb.New(r.clock.Now())
 	labels := map[string]string{"team": "payments", "cost.center": "42 – Köln"}
@@ -35,7 +34,7 @@ func TestANOAHKeyLivesFromItsMakingToItsNextVersion(t *testing.T) {
 	first := &adminv1.KeyVersion{Number: 1, State: pending, Algorithm: "ES384", PublicKeySha256: sha256OfPEM(t, made.GetPublicKeyPem()),
 		CreateTime: began, Creator: "unix:uid=1000"}
 	want := &adminv1.Key{Name: "a", Scheme: "noah", Environment: sandbox, Labels: labels, Enabled: true, Versions: []*adminv1.KeyVersion{first},
-		Generation: 2, CreateTime: began, UpdateTime: began}
+		Generation: 3, CreateTime: began, UpdateTime: began}
 	same(t, made.GetKey(), want)
 	_, err = r.signNOAH(as(t, operator), "a")
 	r.refused(t, err, codes.FailedPrecondition, "NO_ACTIVE_VERSION")
@@ -57,7 +56,7 @@ func TestANOAHKeyLivesFromItsMakingToItsNextVersion(t *testing.T) {
 	// The partner's dashboard takes the public key and gives the API key, which an editor ends with a line end.
 	apiKey, err := partner.CreateAPIKey([]byte(made.GetPublicKeyPem()))
 	must(t, err)
-	activated, err := r.admin.ActivateKeyVersion(as(t, colleague), &adminv1.ActivateKeyVersionRequest{Name: "a", Version: 1, ApiKey: []byte(apiKey + "\r\n"), Generation: 2})
+	activated, err := r.admin.ActivateKeyVersion(as(t, colleague), &adminv1.ActivateKeyVersionRequest{Name: "a", Version: 1, ApiKey: []byte(apiKey + "\r\n"), Generation: 3})
 	first.State, want.ActiveVersion = enabled, 1
 	changed(activated.GetKey(), err)
 	if notes := activated.GetNotes(); len(notes) != 1 || !strings.Contains(notes[0], "line end") {
@@ -73,7 +72,7 @@ func TestANOAHKeyLivesFromItsMakingToItsNextVersion(t *testing.T) {
 	}
 	accepted(1)
 
-	next, err := r.admin.CreateKeyVersion(as(t, colleague), &adminv1.CreateKeyVersionRequest{Name: "a", Algorithm: "ES256", Generation: 3})
+	next, err := r.admin.CreateKeyVersion(as(t, colleague), &adminv1.CreateKeyVersionRequest{Name: "a", Algorithm: "ES256", Generation: 4})
 	must(t, err)
 	second := &adminv1.KeyVersion{Number: 2, State: pending, Algorithm: "ES256", PublicKeySha256: sha256OfPEM(t, next.GetPublicKeyPem()),
 		CreateTime: timestamppb.New(r.clock.Now()), Creator: "unix:uid=1001"}
@@ -94,7 +93,7 @@ func TestANOAHKeyLivesFromItsMakingToItsNextVersion(t *testing.T) {
 	}
 	accepted(2)
 
-	off, err := r.admin.DisableKeyVersion(as(t, operator), &adminv1.DisableKeyVersionRequest{Name: "a", Version: 1, Generation: 5})
+	off, err := r.admin.DisableKeyVersion(as(t, operator), &adminv1.DisableKeyVersionRequest{Name: "a", Version: 1, Generation: 6})
 	first.State = disabled
 	changed(off.GetKey(), err)
 	accepted(2)
@@ -110,12 +109,12 @@ func TestANOAHKeyLivesFromItsMakingToItsNextVersion(t *testing.T) {
 	labelled, err := r.admin.UpdateKey(as(t, operator), &adminv1.UpdateKeyRequest{Name: "a", Labels: map[string]string{"team": "other"}})
 	want.Labels = map[string]string{"team": "other"}
 	changed(labelled.GetKey(), err)
-	labelled, err = r.admin.UpdateKey(as(t, operator), &adminv1.UpdateKeyRequest{Name: "a", Generation: 10})
+	labelled, err = r.admin.UpdateKey(as(t, operator), &adminv1.UpdateKeyRequest{Name: "a", Generation: 11})
 	want.Labels = nil
 	changed(labelled.GetKey(), err)
 
 	// What changes nothing keeps the generation.
-	again, err := r.admin.EnableKey(as(t, operator), &adminv1.EnableKeyRequest{Name: "a", Generation: 11})
+	again, err := r.admin.EnableKey(as(t, operator), &adminv1.EnableKeyRequest{Name: "a", Generation: 12})
 	must(t, err)
 	same(t, again.GetKey(), want)
 }

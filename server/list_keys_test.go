@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
-	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/server"
 )
 
@@ -33,19 +32,19 @@ func (r *rig) list(t *testing.T, uid uint32, size int32) []string {
 	}
 }
 
-func TestPagesAreFullAndHoldWhatTheCallerMayList(t *testing.T) {
+func TestPagesAreFullAndHoldWhatTheCallerMayGet(t *testing.T) {
 	t.Parallel()
 	const first, middle, everyOther, none = 2001, 2002, 2003, 2004
 	all := []string{"0", "a", "a-b", "a0", "ab", "b", "b-1", "c", "z"}
 	visible := map[uint32][]string{
 		operator: all, first: all[:1], middle: {"a0", "ab", "b"}, everyOther: {"0", "a-b", "ab", "b-1", "z"}, none: nil,
 	}
-	grants := []policy.Grant{everything(t, operator), grant(t, none, []string{"no-such-key"}, "ListKeys"),
+	grants := []allowance{everything(t, operator), grant(t, none, all, "ListKeys"),
 		// What one may do otherwise does not count.
-		grant(t, first, all, "GetKey"), grant(t, middle, all, "SignNoahRequest", "ComputeNobaSignature")}
+		grant(t, first, all, "GetPublicKey"), grant(t, middle, all, "SignNoahRequest", "ComputeNobaSignature")}
 	for uid, names := range visible {
 		if len(names) > 0 && uid != operator {
-			grants = append(grants, grant(t, uid, names, "ListKeys"))
+			grants = append(grants, grant(t, uid, names, "GetKey"), grant(t, uid, []string{"no-such-key"}, "ListKeys"))
 		}
 	}
 	r := start(t, setup{grants: grants})

@@ -14,6 +14,8 @@ type Metrics interface {
 	Call(operation, code, scheme string, took time.Duration)
 	// Refused tells of a request that the gRPC library refused before signerd saw it.
 	Refused(code string)
+	// Shadow tells of a rule in shadow mode that would have decided otherwise; effect is "allow" or "deny".
+	Shadow(effect string)
 	// HandshakeFailed tells of a TLS connection that did not come about.
 	HandshakeFailed()
 }
@@ -22,6 +24,7 @@ type noMetrics struct{}
 
 func (noMetrics) Call(string, string, string, time.Duration) {}
 func (noMetrics) Refused(string)                             {}
+func (noMetrics) Shadow(string)                              {}
 func (noMetrics) HandshakeFailed()                           {}
 
 // refusals notices the requests that never reach the interceptors.

@@ -17,6 +17,7 @@ type counted struct {
 	mu         sync.Mutex
 	calls      []string
 	refused    []string
+	shadows    []string
 	handshakes chan struct{}
 	changed    chan struct{}
 }
@@ -34,6 +35,12 @@ func (c *counted) Refused(code string) {
 	if c.changed != nil {
 		c.changed <- struct{}{}
 	}
+}
+
+func (c *counted) Shadow(effect string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shadows = append(c.shadows, effect)
 }
 
 func (c *counted) HandshakeFailed() {

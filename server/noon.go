@@ -12,7 +12,7 @@ import (
 
 // GetNoonSession implements signerdv1.SignerServiceServer.
 func (s *signerService) GetNoonSession(ctx context.Context, in *signerdv1.GetNoonSessionRequest) (*signerdv1.GetNoonSessionResponse, error) {
-	authorized, err := s.authorize(ctx, in.GetKey())
+	authorized, err := s.authorize(ctx, in.GetKey(), nil)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
+	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/upstream"
 	"github.com/signerd/signerd/upstream/noon"
@@ -84,16 +85,15 @@ func bare(t *testing.T, allowed bool) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &policy.Policy{}
+	bounds := &policy.Bounds{}
 	if allowed {
-		p, err = policy.New([]policy.Grant{{Callers: []policy.Caller{caller}, Keys: []string{policy.Any}, Operations: []policy.Operation{policy.Any}}}, Operations())
-		if err != nil {
+		if bounds, err = policy.NewBounds([]string{caller.String()}, nil, Operations()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	broker := noon.NewBroker(noon.BrokerConfig{})
 	t.Cleanup(broker.Close)
-	s, err := New(Config{Policy: p, Noon: broker, Log: slog.New(slog.DiscardHandler),
+	s, err := New(Config{Bounds: bounds, Noon: broker, Log: slog.New(slog.DiscardHandler),
 		Identify: func(context.Context) (policy.Caller, error) { return caller, nil }})
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +144,7 @@ func TestAnAnswerThatNoDecisionAllowedIsABug(t *testing.T) {
 func asks(key string) func(*Server) grpc.UnaryHandler {
 	return func(s *Server) grpc.UnaryHandler {
 		return func(ctx context.Context, _ any) (any, error) {
-			_, _ = s.decide(ctx, key)
+			_, _ = s.decide(ctx, keystore.View{}, policy.Key{Name: key}, nil)
 			return &adminv1.GetKeyResponse{}, nil
 		}
 	}
@@ -152,7 +152,7 @@ func asks(key string) func(*Server) grpc.UnaryHandler {
 
 func TestNothingIsDecidedOutsideTheInterceptors(t *testing.T) {
 	s := bare(t, true)
-	if _, err := s.decide(t.Context(), "a"); err == nil || errors.Is(err, policy.ErrDenied) {
+	if _, err := s.decide(t.Context(), keystore.View{}, policy.Key{Name: "a"}, nil); err == nil || errors.Is(err, policy.ErrDenied) {
 		t.Errorf("got %v; want an error that says it is a bug", err)
 	}
 	if _, _, err := credential[upstream.Credential](t.Context(), authorized{}, "noah"); err == nil {

@@ -43,6 +43,12 @@ type line struct {
 	Code       string `json:"code"`
 	Reason     string `json:"reason"`
 	Cause      string `json:"cause"`
+
+	Rule        string   `json:"rule"`
+	Policy      uint64   `json:"policy"`
+	Shadow      []string `json:"shadow"`
+	Unevaluated []string `json:"unevaluated"`
+	Needs       string   `json:"needs"`
 }
 
 // lines are those of calls.

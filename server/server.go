@@ -33,6 +33,7 @@ import (
 	signerdv1 "github.com/signerd/signerd/gen/signerd/v1"
 	"github.com/signerd/signerd/internal/tlsfiles"
 	"github.com/signerd/signerd/policy"
+	"github.com/signerd/signerd/policy/limit"
 	"github.com/signerd/signerd/upstream/noon"
 )
 
@@ -61,8 +62,8 @@ const (
 
 // Config is what a server needs.
 type Config struct {
-	// Policy decides. Required; the zero policy allows nobody.
-	Policy *policy.Policy
+	// Bounds stand around the policy, which is in the keystore. Required; the zero value has no administrators.
+	Bounds *policy.Bounds
 	// Log gets a line for every call. Required.
 	Log *slog.Logger
 	// Identify establishes callers. Default: PeerCaller.
@@ -87,7 +88,9 @@ type Config struct {
 
 // Server serves signerd's services on any number of listeners. All methods are safe for concurrent use.
 type Server struct {
-	policy      atomic.Pointer[policy.Policy]
+	bounds      atomic.Pointer[policy.Bounds]
+	meter       *limit.Meter
+	keeping     sync.Mutex // orders what meter is told to keep
 	noon        *noon.Broker
 	metrics     Metrics
 	traces      *Traces // nil where nothing is traced
@@ -113,12 +116,12 @@ type Server struct {
 
 // New makes a server that serves nothing yet: Open gives it keys.
 func New(c Config) (*Server, error) {
-	if c.Policy == nil || c.Log == nil || c.Noon == nil {
-		return nil, errors.New("a server needs a policy, a log and a broker of Noon sessions")
+	if c.Bounds == nil || c.Log == nil || c.Noon == nil {
+		return nil, errors.New("a server needs bounds, a log and a broker of Noon sessions")
 	}
 	s := &Server{noon: c.Noon, metrics: c.Metrics, traces: c.Traces, log: c.Log, identify: c.Identify, now: c.Now, version: c.Version,
-		development: c.Development, reflection: c.Reflection, limits: c.Limits, health: health.NewServer()}
-	s.policy.Store(c.Policy)
+		development: c.Development, reflection: c.Reflection, limits: c.Limits, health: health.NewServer(), meter: limit.NewMeter()}
+	s.bounds.Store(c.Bounds)
 	if s.identify == nil {
 		s.identify = PeerCaller
 	}
@@ -140,7 +143,8 @@ func New(c Config) (*Server, error) {
 
 // services are all that signerd offers, health checks aside.
 var services = []grpc.ServiceDesc{
-	signerdv1.SignerService_ServiceDesc, adminv1.KeyService_ServiceDesc, adminv1.SystemService_ServiceDesc,
+	signerdv1.SignerService_ServiceDesc, adminv1.KeyService_ServiceDesc, adminv1.PolicyService_ServiceDesc,
+	adminv1.SystemService_ServiceDesc,
 }
 
 // Services describes all that signerd offers, health checks aside.
@@ -154,12 +158,13 @@ func requestMessages() []proto.Message {
 		&adminv1.UpdateKeyRequest{}, &adminv1.EnableKeyRequest{}, &adminv1.DisableKeyRequest{},
 		&adminv1.CreateKeyVersionRequest{}, &adminv1.ImportKeyVersionRequest{}, &adminv1.ActivateKeyVersionRequest{},
 		&adminv1.EnableKeyVersionRequest{}, &adminv1.DisableKeyVersionRequest{}, &adminv1.GetPublicKeyRequest{},
+		&adminv1.GetPolicyRequest{}, &adminv1.SetPolicyRequest{}, &adminv1.TestPolicyRequest{}, &adminv1.ExplainPolicyRequest{},
 		&adminv1.GetStatusRequest{},
 	}
 }
 
-// SetPolicy replaces the policy. Requests that are decided from now on are decided by it.
-func (s *Server) SetPolicy(p *policy.Policy) { s.policy.Store(p) }
+// SetBounds replaces the bounds. Requests that are decided from now on are decided within them.
+func (s *Server) SetBounds(b *policy.Bounds) { s.bounds.Store(b) }
 
 // ServeApplications serves what applications call (SignerService and health checks) on a Unix socket, until Shutdown.
 func (s *Server) ServeApplications(l net.Listener) error { return s.serve(l, peerCredentials{}, false) }
@@ -179,6 +184,7 @@ func (s *Server) serve(l net.Listener, handshake credentials.TransportCredential
 	healthpb.RegisterHealthServer(g, healthService{s.health, s.stopping})
 	if admin {
 		adminv1.RegisterKeyServiceServer(g, &keyService{Server: s})
+		adminv1.RegisterPolicyServiceServer(g, &policyService{Server: s})
 		adminv1.RegisterSystemServiceServer(g, &systemService{Server: s})
 	}
 	if s.reflection {

@@ -15,16 +15,16 @@ import (
 	"github.com/signerd/signerd/upstream/noon"
 )
 
-func TestAServerNeedsAPolicyALogAndABroker(t *testing.T) {
+func TestAServerNeedsBoundsALogAndABroker(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	broker := noon.NewBroker(noon.BrokerConfig{})
 	t.Cleanup(broker.Close)
-	for name, c := range map[string]Config{"nothing": {}, "no policy": {Log: log, Noon: broker}, "no log": {Policy: &policy.Policy{}, Noon: broker}, "no broker": {Policy: &policy.Policy{}, Log: log}} {
+	for name, c := range map[string]Config{"nothing": {}, "no bounds": {Log: log, Noon: broker}, "no log": {Bounds: &policy.Bounds{}, Noon: broker}, "no broker": {Bounds: &policy.Bounds{}, Log: log}} {
 		if s, err := New(c); err == nil || s != nil {
 			t.Errorf("%s: got %v, %v", name, s, err)
 		}
 	}
-	if _, err := New(Config{Policy: &policy.Policy{}, Log: log, Noon: broker}); err != nil {
+	if _, err := New(Config{Bounds: &policy.Bounds{}, Log: log, Noon: broker}); err != nil {
 		t.Error(err)
 	}
 }

@@ -24,7 +24,7 @@ func (s *signerService) SignNoahRequest(ctx context.Context, in *signerdv1.SignN
 	if err != nil {
 		return nil, err
 	}
-	authorized, err := s.authorize(ctx, in.GetKey())
+	authorized, err := s.authorize(ctx, in.GetKey(), noahQuestion(request, in.GetBody()))
 	if err != nil {
 		return nil, err
 	}
@@ -49,13 +49,21 @@ func noahRequest(in *signerdv1.SignNoahRequestRequest) (noah.Request, error) {
 		}
 		params.TTL = in.GetTtl().AsDuration()
 	}
-	if fields := in.GetQueryParams().GetFields(); len(fields) > 0 {
-		params.QueryParams = make(map[string]any, len(fields))
-		for name, value := range fields {
-			params.QueryParams[name] = plainValue(value, 0)
-		}
-	}
+	params.QueryParams = plainParams(in.GetQueryParams())
 	return noah.NewRequest(params)
+}
+
+// plainParams gives typed query parameters as package noah takes them; nil for none.
+func plainParams(in *structpb.Struct) map[string]any {
+	fields := in.GetFields()
+	if len(fields) == 0 {
+		return nil
+	}
+	out := make(map[string]any, len(fields))
+	for name, value := range fields {
+		out[name] = plainValue(value, 0)
+	}
+	return out
 }
 
 // plainValue gives scalars and lists as package noah takes them. Everything else becomes nil, which it refuses; so
@@ -90,7 +98,7 @@ func (s *signerService) ComputeNobaSignature(ctx context.Context, in *signerdv1.
 	if err != nil {
 		return nil, err
 	}
-	authorized, err := s.authorize(ctx, in.GetKey())
+	authorized, err := s.authorize(ctx, in.GetKey(), nobaQuestion(request, in.GetBody()))
 	if err != nil {
 		return nil, err
 	}

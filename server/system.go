@@ -17,7 +17,7 @@ type systemService struct {
 
 // GetStatus implements adminv1.SystemServiceServer. It answers before keys are loaded, too.
 func (s *systemService) GetStatus(ctx context.Context, _ *adminv1.GetStatusRequest) (*adminv1.GetStatusResponse, error) {
-	if _, err := s.decide(ctx, ""); err != nil {
+	if _, _, err := s.decideSystem(ctx); err != nil {
 		return nil, err
 	}
 	c, err := callFrom(ctx)
@@ -35,6 +35,8 @@ func (s *systemService) GetStatus(ctx context.Context, _ *adminv1.GetStatusReque
 	}
 	stats := ready.Keys().Stats()
 	out.KeyCount, out.KeyVersionCount = uint32(stats.Keys), uint32(stats.Versions)
+	inForce := ready.Keys().View().Policy()
+	out.PolicyGeneration, out.PolicyRuleCount = inForce.Generation, uint32(inForce.Policy.Rules())
 	out.StoreCounter, out.RootKeyId = stats.Counter, stats.RootKeyID
 	return out, nil
 }

@@ -39,11 +39,11 @@ type tlsRig struct {
 func startTLS(t *testing.T) *tlsRig {
 	t.Helper()
 	self := uint32(os.Geteuid())
-	grants := []policy.Grant{everything(t, self)}
+	grants := []allowance{everything(t, self)}
 	for _, text := range []string{orders, shipping} {
 		c, err := policy.ParseCaller(text)
 		must(t, err)
-		grants = append(grants, policy.Grant{Callers: []policy.Caller{c}, Keys: []string{policy.Any}, Operations: []policy.Operation{policy.Any}})
+		grants = append(grants, allowance{Callers: []policy.Caller{c}, Keys: []string{policy.Any}, Operations: []policy.Operation{policy.Any}})
 	}
 	m := &counted{handshakes: make(chan struct{}, 1000)}
 	r := &tlsRig{rig: start(t, setup{peers: true, grants: grants, metrics: m}), roots: x509.NewCertPool(), metrics: m}

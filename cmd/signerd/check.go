@@ -22,7 +22,7 @@ var errCheck = errors.New("the configuration cannot be served as it is")
 
 // check is `signerd check`: it prints a line for each thing it looked at, and changes nothing.
 func check(ctx context.Context, configFile string, stdout io.Writer) error {
-	c, err := config.Load(configFile, server.Operations())
+	c, err := config.Load(configFile, server.Always())
 	if err != nil {
 		return err
 	}
@@ -57,8 +57,8 @@ func check(ctx context.Context, configFile string, stdout io.Writer) error {
 	default:
 		r.add("root key and store", notYet(err))
 	}
-	if len(c.Grants) == 0 {
-		r.warn("grants: there are none, so that nobody may do anything")
+	if len(c.Administrators) == 0 {
+		r.warn("administrators: there are none, so that nobody can set a first policy, and without one nobody may do anything")
 	}
 	if filepath.Dir(c.Anchor) == filepath.Dir(c.Store) {
 		r.warn("anchor: it is beside the store; whoever puts back an older copy of the folder is not noticed")

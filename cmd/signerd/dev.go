@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 	"github.com/signerd/signerd/internal/config"
 	"github.com/signerd/signerd/internal/version"
 	"github.com/signerd/signerd/keystore"
@@ -39,30 +42,40 @@ func serveDev(ctx context.Context, dir string, stdout, stderr io.Writer) error {
 	if _, err := prepare(ctx, c); err != nil && !errors.Is(err, keystore.ErrInitialized) {
 		return explain(err)
 	}
-	p, err := everythingForThisUser()
+	user, err := policy.UnixCaller(uint32(os.Geteuid()))
+	if err != nil {
+		return fmt.Errorf("signerd dev serves the user who starts it: %w", err)
+	}
+	bounds, err := policy.NewBounds([]string{user.String()}, nil, server.Always())
 	if err != nil {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))
 	d := daemon{
 		config: c, log: log,
-		serving:   server.Config{Policy: p, Log: log, Version: version.Version, Development: true},
+		serving:   server.Config{Bounds: bounds, Log: log, Version: version.Version, Development: true},
 		noon:      noon.BrokerConfig{Destinations: noon.Destinations{LoopbackHTTP: true}},
 		oneSocket: true,
+		opened:    func(ctx context.Context, keys *keystore.Keystore) error { return everythingFor(ctx, keys, user) },
 		ready:     func() { greet(stdout, dir, socket.Path) },
 	}
 	return d.run(ctx)
 }
 
-// everythingForThisUser is the policy of `signerd dev`.
-func everythingForThisUser() (*policy.Policy, error) {
-	caller, err := policy.UnixCaller(uint32(os.Geteuid()))
-	if err != nil {
-		return nil, fmt.Errorf("signerd dev serves the user who starts it: %w", err)
+// everythingFor sets the policy that `signerd dev` begins with, unless there is one.
+func everythingFor(ctx context.Context, keys *keystore.Keystore, user policy.Caller) error {
+	if keys.View().Policy().Generation != 0 {
+		return nil
 	}
-	return policy.New([]policy.Grant{{
-		Callers: []policy.Caller{caller}, Keys: []string{policy.Any}, Operations: []policy.Operation{policy.Any},
-	}}, server.Operations())
+	document, err := proto.Marshal(&adminv1.Policy{Rules: []*adminv1.PolicyRule{{
+		Name: "everything-for-this-user", Description: "What signerd dev begins with.", Effect: adminv1.PolicyEffect_POLICY_EFFECT_ALLOW,
+		Callers: []string{user.String()}, Keys: []string{policy.Any}, Operations: []string{policy.Any},
+	}}})
+	if err != nil {
+		return err
+	}
+	_, err = keys.SetPolicy(ctx, keystore.Actor(user.String()), 0, document)
+	return err
 }
 
 func greet(out io.Writer, dir, socket string) {

@@ -19,7 +19,7 @@ import (
 
 // initialize is `signerd init`.
 func initialize(ctx context.Context, configFile string, stdout io.Writer) error {
-	c, err := config.Load(configFile, server.Operations())
+	c, err := config.Load(configFile, server.Always())
 	if err != nil {
 		return err
 	}

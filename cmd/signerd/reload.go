@@ -57,7 +57,7 @@ func (s *settings) close() { signal.Stop(s.hangup) }
 // reload puts the configuration file in force as it is now: all of it, or, on an error, nothing. tls is nil without a TLS
 // port.
 func (s *settings) reload(serving *server.Server, tls *tlsfiles.Source) error {
-	next, err := config.Load(s.file, server.Operations())
+	next, err := config.Load(s.file, server.Always())
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (s *settings) reload(serving *server.Server, tls *tlsfiles.Source) error {
 		}
 	}
 	// Nothing from here on can fail.
-	serving.SetPolicy(next.Policy())
+	serving.SetBounds(next.Bounds())
 	s.level.Set(level)
 	s.current.Store(next)
 	return nil

@@ -3,43 +3,48 @@ package main
 import (
 	"crypto/tls"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 	"github.com/signerd/signerd/internal/certtest"
 )
-
-// granting lets the test's client sign; the key is absent, so that it then hears NOT_FOUND.
-const granting = "grants: [{callers: ['spiffe://example.org/orders'], keys: [a], operations: [SignNoahRequest]}]"
 
 func TestSIGHUPAppliesAGoodConfigurationWholeAndRefusesABadOneWhole(t *testing.T) {
 	in := install(t)
 	logged, stop := in.serve(t)
 	defer stop()
 	logged(`"msg":"serving"`)
-	conn := in.connect(t, in.client(t))
+	conn, err := grpc.NewClient("unix://"+filepath.Join(in.dir, "admin.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	must(t, err)
+	defer func() { _ = conn.Close() }()
 	hears := func(want codes.Code) {
 		t.Helper()
-		if err := sign(t, conn); status.Code(err) != want {
+		if _, err := adminv1.NewSystemServiceClient(conn).GetStatus(t.Context(), &adminv1.GetStatusRequest{}); status.Code(err) != want {
 			t.Errorf("got %v, want %v", err, want)
 		}
 	}
 	hears(codes.PermissionDenied)
+	administrator := fmt.Sprintf("administrators: [unix:uid=%d]", os.Geteuid())
 	for _, tt := range []struct {
 		name, tls string
 		more      []string
 		says      string
 		want      codes.Code
 	}{
-		{"a grant", "", []string{granting}, "configuration is in force", codes.NotFound},
-		{"the grant is gone, and a field is unknown", "", []string{"bogus: 1"}, "signerd.yaml:7: field bogus is unknown", codes.NotFound},
-		{"the grant is gone, and a change needs a restart", "", []string{"limits: {max_message_bytes: 8192}", "reflection: true"},
-			"a change of reflection, limits.max_message_bytes needs a restart", codes.NotFound},
-		{"the grant is gone, and a TLS file is missing", ", crls: [absent.crl]", nil, "absent.crl", codes.NotFound},
-		{"the grant is gone", "", nil, "configuration is in force", codes.PermissionDenied},
+		{"an administrator", "", []string{administrator}, "configuration is in force", codes.OK},
+		{"the administrator is gone, and a field is unknown", "", []string{"bogus: 1"}, "signerd.yaml:7: field bogus is unknown", codes.OK},
+		{"the administrator is gone, and a change needs a restart", "", []string{"limits: {max_message_bytes: 8192}", "reflection: true"},
+			"a change of reflection, limits.max_message_bytes needs a restart", codes.OK},
+		{"the administrator is gone, and a TLS file is missing", ", crls: [absent.crl]", nil, "absent.crl", codes.OK},
+		{"the administrator is gone", "", nil, "configuration is in force", codes.PermissionDenied},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in.configure(t, tt.tls, tt.more...)
@@ -66,22 +71,19 @@ func TestARefusedSerialCountsOnTheNextRequestOfAnOpenConnection(t *testing.T) {
 	}
 	refused, other := in.clients.Client(t, "spiffe://example.org/orders"), in.clients.Client(t, "spiffe://example.org/orders")
 	open, beside := in.connect(t, with(refused)), in.connect(t, with(other))
-	in.configure(t, "", granting)
-	hangUp(t)
-	logged("configuration is in force")
 	for _, conn := range []error{sign(t, open), sign(t, beside)} {
-		if status.Code(conn) != codes.NotFound {
+		if status.Code(conn) != codes.PermissionDenied {
 			t.Fatalf("before, a client hears %v", conn)
 		}
 	}
-	in.configure(t, fmt.Sprintf(", refused_serials: ['%X']", refused.Leaf.SerialNumber), granting)
+	in.configure(t, fmt.Sprintf(", refused_serials: ['%X']", refused.Leaf.SerialNumber))
 	hangUp(t)
 	logged("configuration is in force")
 	if err := sign(t, open); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("the refused client hears %v", err)
 	}
 	logged(`"reason":"NO_IDENTITY"`)
-	if err := sign(t, beside); status.Code(err) != codes.NotFound {
+	if err := sign(t, beside); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("the other client hears %v", err)
 	}
 }

@@ -22,7 +22,7 @@ import (
 
 // serve is `signerd --config FILE`.
 func serve(ctx context.Context, configFile string, stderr io.Writer) error {
-	c, err := config.Load(configFile, server.Operations())
+	c, err := config.Load(configFile, server.Always())
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func serve(ctx context.Context, configFile string, stderr io.Writer) error {
 	defer stopTracing()
 	d := daemon{
 		config: c, log: told.log, noon: gateway,
-		serving: server.Config{Policy: c.Policy(), Log: told.log, Version: version.Version, Reflection: c.Reflection, Traces: traces, Limits: server.Limits{
+		serving: server.Config{Bounds: c.Bounds(), Log: told.log, Version: version.Version, Reflection: c.Reflection, Traces: traces, Limits: server.Limits{
 			MaxMessageBytes: c.Limits.MaxMessageBytes, MaxConcurrentStreams: c.Limits.MaxConcurrentStreams,
 		}},
 		settings: told,
@@ -59,6 +59,8 @@ type daemon struct {
 	noon    noon.BrokerConfig
 	// settings are what SIGHUP changes; nil under `signerd dev`.
 	settings *settings
+	// opened is called before anything is served from the open keystore; nil for nothing to do.
+	opened func(context.Context, *keystore.Keystore) error
 	// ready is called once requests are served.
 	ready func()
 	// oneSocket serves operators and applications on the admin socket: `signerd dev`.
@@ -75,7 +77,7 @@ func files(c *config.Config, gateways noon.Destinations) (keystore.Config, error
 	if err != nil {
 		return keystore.Config{}, err
 	}
-	return keystore.Config{Store: store, Anchor: anchor(c.Anchor), RootKey: root, Schemes: server.Schemes(gateways)}, nil
+	return keystore.Config{Store: store, Anchor: anchor(c.Anchor), RootKey: root, Schemes: server.Schemes(gateways), Compile: server.CompilePolicy}, nil
 }
 
 // anchor is a file of a few dozen bytes.
@@ -128,6 +130,11 @@ func (d daemon) run(ctx context.Context) (err error) {
 	keys, err := keystore.Open(ctx, kc)
 	if err != nil {
 		return explain(errors.Join(err, d.shutdown(s)))
+	}
+	if d.opened != nil {
+		if err := d.opened(ctx, keys); err != nil {
+			return errors.Join(err, d.shutdown(s))
+		}
 	}
 	s.Open(keys)
 	stats := keys.Stats()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+
+	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 )
 
 // glance is the time between two attempts to reach a program that is starting.
@@ -90,10 +93,19 @@ func (r *rig) importKeys() (err error) {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(r.accounts.importInto(r.ctx, conn), conn.Close()); err != nil {
+	if err := errors.Join(allow(r.ctx, conn), r.accounts.importInto(r.ctx, conn), conn.Close()); err != nil {
 		return err
 	}
 	return r.stopSignerd()
+}
+
+// allow sets a policy of a rule for the callers of the bench.
+func allow(ctx context.Context, conn *grpc.ClientConn) error {
+	_, err := adminv1.NewPolicyServiceClient(conn).SetPolicy(ctx, &adminv1.SetPolicyRequest{Policy: &adminv1.Policy{Rules: []*adminv1.PolicyRule{{
+		Name: "bench", Effect: adminv1.PolicyEffect_POLICY_EFFECT_ALLOW, Callers: []string{fmt.Sprintf("unix:uid=%d", os.Geteuid()), loadCaller},
+		Keys: []string{"*"}, Operations: []string{"*"},
+	}}}})
+	return err
 }
 
 // startSignerd starts signerd (again) and notes how long it took until the first signature.
@@ -127,9 +139,9 @@ func (r *rig) sign(conn *grpc.ClientConn) error {
 	return conn.Invoke(r.ctx, op.method, op.request, op.answer())
 }
 
-// nothingYet asks for a signature with a key that is still to come.
+// nothingYet asks for a signature with a key that is still to come, as is the policy.
 func (r *rig) nothingYet(conn *grpc.ClientConn) error {
-	if err := r.sign(conn); status.Code(err) != codes.NotFound {
+	if err := r.sign(conn); status.Code(err) != codes.PermissionDenied {
 		return err
 	}
 	return nil

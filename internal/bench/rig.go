@@ -90,12 +90,9 @@ admin_socket: {path: %q}
 tls: {address: %q, certificate: %q, key: %q, client_ca: %q}
 metrics: {address: %q}
 noon: {base_urls: [%q]}
-grants:
-  - callers: ["unix:uid=%d", %q]
-    keys: ["*"]
-    operations: ["*"]
+administrators: ["unix:uid=%d"]
 `, socketIn(r.dir, applications), socketIn(r.dir, operators), tlsAddress, certificateFile, privateKeyFile, authorityFile,
-		metricsAddress, r.accounts.gateway.URL, os.Geteuid(), loadCaller)
+		metricsAddress, r.accounts.gateway.URL, os.Geteuid())
 	if err := os.WriteFile(r.configFile(), config, 0o600); err != nil {
 		return "", err
 	}

@@ -42,8 +42,13 @@ type Config struct {
 	AdminSocket Socket `yaml:"admin_socket"`
 	// TLS is where applications on other hosts call. Default: nowhere.
 	TLS TLS `yaml:"tls"`
-	// Grants say who may do what. Default: nobody may do anything.
-	Grants []Grant `yaml:"grants"`
+	// Administrators may always read, set, test and explain the policy and ask for the status, whatever the policy says; for
+	// everything else they need a rule like anybody. Written as callers in rules. The services of operators are
+	// on Unix sockets only, and so administrators are unix:uid=N.
+	// Default: none, and then nobody can set a first policy.
+	Administrators []string `yaml:"administrators"`
+	// SandboxOnly are callers that no rule can give a prod key, written as callers in rules. Default: none.
+	SandboxOnly []string `yaml:"sandbox_only"`
 	// Noon says how signerd talks to the Noon partner gateway.
 	Noon Noon `yaml:"noon"`
 	// Metrics says where Prometheus may scrape. Default: nowhere.
@@ -61,7 +66,7 @@ type Config struct {
 	// or a partner fails.
 	LogLevel string `yaml:"log_level"`
 
-	policy *policy.Policy
+	bounds *policy.Bounds
 }
 
 // RootKey says where the root key is. Exactly one provider is named.
@@ -74,19 +79,9 @@ type RootKey struct {
 type Socket struct {
 	// Path is where the socket is made; at most 107 bytes once absolute. Required.
 	Path string `yaml:"path"`
-	// Mode is its permission bits in octal, such as "0660": who may connect. Who may do what, the grants say.
+	// Mode is its permission bits in octal, such as "0660": who may connect. Who may do what, the policy says.
 	// Default: 0660 for socket, 0600 for admin_socket.
 	Mode FileMode `yaml:"mode"`
-}
-
-// Grant allows each caller each operation on each key.
-type Grant struct {
-	// Callers are unix:uid=1000, spiffe://example.org/orders or dns:orders.internal. At least one.
-	Callers []string `yaml:"callers"`
-	// Keys are key names, or * for every key. At least one.
-	Keys []string `yaml:"keys"`
-	// Operations are names of RPCs such as SignNoahRequest, or * for all. At least one.
-	Operations []string `yaml:"operations"`
 }
 
 // Noon says how signerd talks to the Noon partner gateway.
@@ -160,11 +155,12 @@ func (m *FileMode) UnmarshalYAML(n *yaml.Node) error {
 // FS is the mode as the os package takes it.
 func (m FileMode) FS() fs.FileMode { return fs.FileMode(m) }
 
-// Policy is the compiled grants.
-func (c *Config) Policy() *policy.Policy { return c.policy }
+// Bounds are what stands around every policy.
+func (c *Config) Bounds() *policy.Bounds { return c.bounds }
 
-// Load reads a configuration file; known lists the operations that grants may name. Errors name file and line.
-func Load(path string, known []policy.Operation) (*Config, error) {
+// Load reads a configuration file; always lists the operations that administrators may always use. Errors name file and
+// line.
+func Load(path string, always []policy.Operation) (*Config, error) {
 	text, err := durable.ReadLimited(path, maxFileBytes)
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
@@ -173,14 +169,14 @@ func Load(path string, known []policy.Operation) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
-	c, err := parse(text, dir, known)
+	c, err := parse(text, dir, always)
 	if err != nil {
 		return nil, describe(path, err)
 	}
 	return c, nil
 }
 
-func parse(text []byte, dir string, known []policy.Operation) (*Config, error) {
+func parse(text []byte, dir string, always []policy.Operation) (*Config, error) {
 	c := defaults()
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.KnownFields(true)
@@ -201,7 +197,7 @@ func parse(text []byte, dir string, known []policy.Operation) (*Config, error) {
 	if err := c.check(&tree); err != nil {
 		return nil, err
 	}
-	if err := c.compile(&tree, known); err != nil {
+	if err := c.compile(&tree, always); err != nil {
 		return nil, err
 	}
 	return &c, nil
@@ -306,30 +302,12 @@ func defaults() Config {
 	}
 }
 
-func (c *Config) compile(tree *yaml.Node, known []policy.Operation) error {
-	grants := make([]policy.Grant, len(c.Grants))
-	for i, g := range c.Grants {
-		for j, text := range g.Callers {
-			caller, err := policy.ParseCaller(text)
-			if err != nil {
-				path := []any{"grants", i, "callers", j}
-				return &fieldError{line(tree, path...), name(path), err}
-			}
-			grants[i].Callers = append(grants[i].Callers, caller)
-		}
-		grants[i].Keys = g.Keys
-		for _, operation := range g.Operations {
-			grants[i].Operations = append(grants[i].Operations, policy.Operation(operation))
-		}
-	}
+func (c *Config) compile(tree *yaml.Node, always []policy.Operation) error {
 	var err error
-	c.policy, err = policy.New(grants, known)
-	var fault *policy.GrantError
+	c.bounds, err = policy.NewBounds(c.Administrators, c.SandboxOnly, always)
+	var fault *policy.BoundsError
 	if errors.As(err, &fault) {
-		path := []any{"grants", fault.Index, fault.Field}
-		if fault.Item >= 0 {
-			path = append(path, fault.Item)
-		}
+		path := []any{fault.Field, fault.Item}
 		return &fieldError{line(tree, path...), name(path), fault.Err}
 	}
 	return err
@@ -372,7 +350,7 @@ func child(n *yaml.Node, step any) *yaml.Node {
 	return nil
 }
 
-// name writes a path as people do: grants[2].callers[0].
+// name writes a path as people do: tls.crls[0].
 func name(path []any) string {
 	var b strings.Builder
 	for _, step := range path {
@@ -406,6 +384,7 @@ func describe(path string, err error) error {
 			continue
 		}
 		text = strings.ReplaceAll(text, "not found in type config.", "is unknown in ")
+		text = strings.ReplaceAll(text, "field grants is unknown in Config", "field grants is unknown in Config: rules are in the policy now (signerctl policy apply)")
 		messages[i] = fmt.Sprintf("%s:%s: %s", path, number, text)
 	}
 	return errors.New(strings.Join(messages, "\n"))

@@ -28,7 +28,7 @@ func load(t *testing.T, text string) (*config.Config, string, error) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := config.Load(path, server.Operations())
+	c, err := config.Load(path, server.Always())
 	return c, path, err
 }
 
@@ -53,11 +53,11 @@ func TestEveryFaultIsNamedWithFileAndLine(t *testing.T) {
 		{"a malformed mode", strings.Replace(valid, "app.sock}", "app.sock, mode: rw}", 1), ":4: wanted permission bits"},
 		{"a mode in decimal", strings.Replace(valid, "app.sock}", "app.sock, mode: 432}", 1), ":4: wanted permission bits"},
 		{"an unknown log level", valid + "log_level: loud\n", ":6: log_level: wanted debug"},
-		{"an unknown operation", valid + "grants:\n  - callers: [unix:uid=1]\n    keys: [a]\n    operations: [GetKey, SignEverything]\n", `:9: grants[0].operations[1]: unknown operation "SignEverything"`},
-		{"a malformed caller", valid + "grants:\n  - callers: [unix:uid=1]\n    keys: [a]\n    operations: [GetKey]\n  - callers:\n      - alice\n    keys: [a]\n    operations: [GetKey]\n", ":11: grants[1].callers[0]: wanted unix:uid=N"},
-		{"the overflow uid as a caller", valid + "grants:\n  - callers: [unix:uid=65534]\n    keys: [a]\n    operations: [GetKey]\n", ":7: grants[0].callers[0]: uid 65534 is nobody"},
-		{"a malformed key name", valid + "grants:\n  - callers: [unix:uid=1]\n    keys: [A*]\n    operations: [GetKey]\n", ":8: grants[0].keys[0]: it is neither a key name nor *"},
-		{"a grant without keys", valid + "grants:\n  - callers: [unix:uid=1]\n    operations: [GetKey]\n", ":7: grants[0].keys: it is missing"},
+		{"rules where they were before", valid + "grants:\n  - callers: [unix:uid=1]\n", ":6: field grants is unknown in Config: rules are in the policy now"},
+		{"a malformed administrator", valid + "administrators:\n  - unix:uid=1\n  - alice\n", ":8: administrators[1]: wanted unix:uid=N"},
+		{"the overflow uid as an administrator", valid + "administrators: [unix:uid=65534]\n", ":6: administrators[0]: uid 65534 is nobody"},
+		{"everybody as an administrator", valid + "administrators: ['*']\n", ":6: administrators[0]: not everybody"},
+		{"a malformed pattern", valid + "sandbox_only: ['spiffe://example.org/a*b']\n", ":6: sandbox_only[0]: "},
 		{"one socket for both, spelled differently", strings.Replace(valid, "admin.sock", "./x/../app.sock", 1), ":5: admin_socket.path: it is the same as socket.path"},
 		{"store and anchor in one file, spelled differently", strings.Replace(valid, "/elsewhere/anchor", "./keys.db", 1), ":2: anchor: it is the same file as store"},
 		{"the root key in the store's place", strings.Replace(valid, "root.key", "keys.db", 1), ":3: root_key.file: it is the same file as store or anchor"},
@@ -65,9 +65,9 @@ func TestEveryFaultIsNamedWithFileAndLine(t *testing.T) {
 		{"no streams at all", valid + "limits: {max_concurrent_streams: 0}\n", ":6: limits.max_concurrent_streams: it is outside"},
 		{"no time to shut down", valid + "shutdown_timeout: 0s\n", ":6: shutdown_timeout: it is outside"},
 		{"an empty log level", valid + "log_level: ''\n", ":6: log_level: wanted debug"},
-		{"a forgotten value", valid + "grants:\n", ":6: a value is missing here"},
-		{"a forgotten item", valid + "grants:\n  -\n  - callers: [alice]\n", ":7: a value is missing here"},
-		{"a null among callers", valid + "grants:\n  - callers: [unix:uid=1, ~]\n    keys: [a]\n    operations: [GetKey]\n", ":7: a value is missing here"},
+		{"a forgotten value", valid + "administrators:\n", ":6: a value is missing here"},
+		{"a forgotten item", valid + "administrators:\n  -\n  - alice\n", ":7: a value is missing here"},
+		{"a null among callers", valid + "administrators: [unix:uid=1, ~]\n", ":6: a value is missing here"},
 		{"a gateway that is no URL", valid + "noon:\n  base_urls: [https://a.example, ftp://b]\n", ":7: noon.base_urls[1]: wanted https://host"},
 		{"plain http to another machine", valid + "noon: {base_urls: ['http://a.example']}\n", ":6: noon.base_urls[0]: plain http is for literal loopback"},
 		{"a session without life", valid + "noon: {session_life: 1s}\n", ":6: noon.session_life: it is outside"},
@@ -79,7 +79,7 @@ func TestEveryFaultIsNamedWithFileAndLine(t *testing.T) {
 		{"more than every request", valid + "tracing:\n  endpoint: https://collector.example:4317\n  sample_ratio: 1.5\n", ":8: tracing.sample_ratio: it is outside"},
 		{"a share that is no number", valid + "tracing:\n  endpoint: https://collector.example:4317\n  sample_ratio: .nan\n", ":8: tracing.sample_ratio: it is outside"},
 		{"a share without a collector", valid + "tracing: {sample_ratio: 1}\n", ":6: tracing.endpoint: it is required"},
-		{"broken YAML", valid + "grants: [\n", ": "},
+		{"broken YAML", valid + "administrators: [\n", ": "},
 		{"two documents", valid + "---\nstore: x\n", "more than one YAML document"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -117,29 +117,44 @@ func TestDefaultsAndRelativePaths(t *testing.T) {
 	if c.Socket.Mode != 0o660 || c.AdminSocket.Mode != 0o600 || time.Duration(c.ShutdownTimeout) != 30*time.Second || c.LogLevel != "info" {
 		t.Errorf("defaults are %+v", c)
 	}
-	caller, err := policy.UnixCaller(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Policy().Decide(policy.Question{Caller: caller, Operation: "GetKey", Key: "a"}); err == nil {
-		t.Error("a configuration without grants allows something")
+	if asks(t, c, "unix:uid=0", "SetPolicy", "") {
+		t.Error("a configuration without administrators allows something")
 	}
 }
 
-func TestGrantsNameCallersOfEveryKind(t *testing.T) {
-	callers := []string{"unix:uid=1", "spiffe://example.org/orders", "dns:orders.internal"}
-	c, _, err := load(t, valid+"grants:\n  - callers: ["+strings.Join(callers, ", ")+"]\n    keys: [a]\n    operations: [GetKey]\n")
+// asks decides a question about a key of an environment, by a policy that allows everything but what the bounds are about.
+func asks(t *testing.T, c *config.Config, caller string, operation policy.Operation, environment string) bool {
+	t.Helper()
+	who, err := policy.ParseCaller(caller)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, text := range callers {
-		caller, err := policy.ParseCaller(text)
-		if err != nil {
-			t.Fatal(err)
+	p, err := policy.Compile(policy.Document{Rules: []policy.Rule{{
+		Name: "everybody-gets", Effect: policy.Allow, Callers: []string{policy.Any}, Keys: []string{policy.Any}, Operations: []policy.Operation{"GetKey"},
+	}}}, policy.Catalog{"GetKey": {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := policy.Question{Caller: who, Operation: operation}
+	if environment != "" {
+		q.Key = policy.Key{Name: "a", Known: true, Environment: environment}
+	}
+	return c.Bounds().Decide(p, q).Err() == nil
+}
+
+func TestAdministratorsAndFencedCallersAreOfEveryKind(t *testing.T) {
+	callers := []string{"unix:uid=1", "spiffe://example.org/admins/alice", "dns:orders.internal"}
+	c, _, err := load(t, valid+"administrators: [unix:uid=1, 'spiffe://example.org/admins/*', dns:orders.internal]\nsandbox_only: [unix:uid=1, 'spiffe://example.org/**', dns:orders.internal]\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, caller := range callers {
+		if !asks(t, c, caller, "SetPolicy", "") || !asks(t, c, caller, "GetKey", "sandbox") || asks(t, c, caller, "GetKey", "prod") {
+			t.Errorf("%s is not held to its bounds", caller)
 		}
-		if _, err := c.Policy().Decide(policy.Question{Caller: caller, Operation: "GetKey", Key: "a"}); err != nil {
-			t.Errorf("%s: %v", text, err)
-		}
+	}
+	if asks(t, c, "unix:uid=2", "SetPolicy", "") || !asks(t, c, "unix:uid=2", "GetKey", "prod") {
+		t.Error("somebody else is held to them, or let in by them")
 	}
 }
 
@@ -155,7 +170,7 @@ func TestAPipeIsRefusedInsteadOfWaitedFor(t *testing.T) {
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := config.Load(path, server.Operations()); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+	if _, err := config.Load(path, server.Always()); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("error is %v", err)
 	}
 }
@@ -172,7 +187,7 @@ func TestEveryShippedExampleLoads(t *testing.T) {
 		t.Fatalf("no examples found (%v)", err)
 	}
 	for _, file := range files {
-		if _, err := config.Load(file, server.Operations()); err != nil {
+		if _, err := config.Load(file, server.Always()); err != nil {
 			t.Error(err)
 		}
 	}

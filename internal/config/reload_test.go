@@ -19,7 +19,7 @@ func TestAChangeIsTakenOverOrNeedsARestart(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		c, err := config.Load(path, server.Operations())
+		c, err := config.Load(path, server.Always())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +37,7 @@ func TestAChangeIsTakenOverOrNeedsARestart(t *testing.T) {
 	}{
 		{"nothing", withTLS, nil},
 		{"a default that is written out", withTLS + "log_level: info\nreflection: false\n", nil},
-		{"what is taken over", replaced("0A1B2C", "0A1B2D") + "grants: [{callers: [unix:uid=1], keys: [a], operations: [GetKey]}]\nlog_level: warn\nshutdown_timeout: 5s\n", nil},
+		{"what is taken over", replaced("0A1B2C", "0A1B2D") + "administrators: [unix:uid=1]\nlog_level: warn\nshutdown_timeout: 5s\n", nil},
 		{"a TLS file of another name", replaced("cert.pem", "other.pem"), nil},
 		{"another store", replaced("keys.db", "other.db"), []string{"store"}},
 		{"another port", replaced("8443", "8444"), []string{"tls.address"}},

@@ -41,6 +41,7 @@ type Metrics struct {
 	duration   *prometheus.HistogramVec
 	refused    *prometheus.CounterVec
 	logins     *prometheus.CounterVec
+	shadows    *prometheus.CounterVec
 	handshakes prometheus.Counter
 	known      sync.Map // callLabels → prometheus.Observer
 }
@@ -65,6 +66,9 @@ func New(version string, state func() State) *Metrics {
 		logins: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "signerd_noon_logins_total", Help: "Logins at Noon, by outcome: ok, rejected, unavailable.",
 		}, []string{"outcome"}),
+		shadows: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "signerd_policy_shadows_total", Help: "Requests that a rule in shadow mode would have decided otherwise, by its effect; the log names it.",
+		}, []string{"effect"}),
 		handshakes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "signerd_tls_handshake_failures_total", Help: "TLS connections that did not come about; the log says why.",
 		}),
@@ -74,7 +78,7 @@ func New(version string, state func() State) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.duration, m.refused, m.logins, m.handshakes, build, stateCollector{state},
+	m.registry.MustRegister(m.duration, m.refused, m.logins, m.shadows, m.handshakes, build, stateCollector{state},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -91,6 +95,9 @@ func (m *Metrics) Call(operation, code, scheme string, took time.Duration) {
 
 // Refused tells of a request that the gRPC library refused.
 func (m *Metrics) Refused(code string) { m.refused.WithLabelValues(code).Inc() }
+
+// Shadow tells of a rule in shadow mode that would have decided otherwise.
+func (m *Metrics) Shadow(effect string) { m.shadows.WithLabelValues(effect).Inc() }
 
 // HandshakeFailed tells of a TLS connection that did not come about.
 func (m *Metrics) HandshakeFailed() { m.handshakes.Inc() }

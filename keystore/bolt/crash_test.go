@@ -61,6 +61,7 @@ func configure(dir string) (keystore.Config, error) {
 		Anchor:  durable.File{Path: filepath.Join(dir, "anchor"), Max: 4096, Mode: 0o600},
 		RootKey: root,
 		Schemes: []upstream.Scheme{noah.Scheme{}, noba.Scheme{}},
+		Compile: func([]byte) (*policy.Policy, error) { return &policy.Policy{}, nil },
 	}, err
 }
 
@@ -289,13 +290,11 @@ func permit(t *testing.T, key string) *policy.Permit {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := policy.New([]policy.Grant{{Callers: []policy.Caller{caller}, Keys: []string{policy.Any}, Operations: []policy.Operation{"Sign"}}}, []policy.Operation{"Sign"})
+	p, err := policy.Compile(policy.Document{Rules: []policy.Rule{{
+		Name: "signs", Effect: policy.Allow, Callers: []string{policy.Any}, Keys: []string{policy.Any}, Operations: []policy.Operation{policy.Any},
+	}}}, policy.Catalog{"Sign": {}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	granted, err := p.Decide(policy.Question{Caller: caller, Operation: "Sign", Key: key})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return granted
+	return p.Decide(policy.Question{Caller: caller, Operation: "Sign", Key: policy.Key{Name: key}}).Permit
 }

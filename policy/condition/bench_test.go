@@ -47,7 +47,7 @@ func BenchmarkEval(b *testing.B) {
 			raw := []byte(payment)
 			b.ReportAllocs()
 			for b.Loop() {
-				in.Body = condition.NewBody(raw)
+				in.Body, in.Budget = condition.NewBody(raw), condition.NewBudget()
 				if holds, err := c.Eval(in); !holds || err != nil {
 					b.Fatal(holds, err)
 				}
@@ -71,6 +71,15 @@ func BenchmarkHostile(b *testing.B) {
 		{"index", strings.TrimSuffix(strings.Repeat(`body.items[99999].a == 1 && `, 140), ` && `), many},
 		{"pattern", `body.t.matches("(a|b|c|..{1,80}){1,3}x$")`, []byte(`{"t":"` + strings.Repeat("ab", 600) + `"}`)},
 		{"patterns", `[1,2,3,4,5,6,7,8,9,10].all(i, [1,2,3,4,5,6,7,8,9,10].all(j, !body.t.matches("(a|b|..{1,80}){1,3}x$")))`, []byte(`{"t":"` + strings.Repeat("ab", 300) + `"}`)},
+		{"all of 700", `body.items.all(i, i != 2)`, []byte(`{"items":[` + strings.TrimSuffix(strings.Repeat(`1,`, 700), ",") + `]}`)},
+		{"one pattern", `body.t.matches("(a|b|c|..{1,80}){1,3}x$")`, []byte(`{"t":"` + strings.Repeat("ab", 260) + `"}`)},
+		{"zeros", `2 in body`, []byte(`[` + strings.Repeat(`1.`+strings.Repeat("0", 63)+`,`, 20_000) + `1]`)},
+		{"digits", `2 in body`, []byte(`[` + strings.Repeat(`1.`+strings.Repeat("3", 63)+`,`, 20_000) + `1]`)},
+		{"exponents", `2 in body`, []byte(`[` + strings.Repeat(`1e64,`, 20_000) + `1]`)},
+		{"both", `2 in body`, []byte(`[` + strings.Repeat(strings.Repeat("9", 64)+`e64,`, 20_000) + `1]`)},
+		{"small", `request.method == "GET"`, nil},
+		{"sources", strings.TrimSuffix(strings.Repeat(`key.labels.team!="x"&&`, 180), "&&"), nil},
+		{"times", strings.TrimSuffix(strings.Repeat(`timestamp(body.t)!=now&&`, 160), "&&"), []byte(`{"t":"2026-01-01T00:00:00Z"}`)},
 		{"contains", `[1,2,3,4,5,6,7,8,9,10].all(i, [1,2,3,4,5,6,7,8,9,10].all(j, !body.t.contains(body.s)))`, []byte(`{"t":"` + strings.Repeat("a", 8000) + `","s":"` + strings.Repeat("a", 500) + "b" + strings.Repeat("a", 500) + `"}`)},
 	} {
 		c, err := condition.Compile(bench.source)
@@ -87,6 +96,16 @@ func BenchmarkHostile(b *testing.B) {
 			}
 			b.Log(err)
 		})
+		b.Run(bench.name+" by 1000 rules", func(b *testing.B) {
+			in := benchmarkInput()
+			in.Body = condition.NewBody(bench.body)
+			for b.Loop() {
+				in.Budget = condition.NewBudget()
+				for range 1000 {
+					c.Eval(in)
+				}
+			}
+		})
 	}
 }
 
@@ -100,7 +119,15 @@ func BenchmarkBody(b *testing.B) {
 	for i := 0; names.Len() < size; i++ {
 		fmt.Fprintf(&names, `"%x":0,`, i)
 	}
+	var folded bytes.Buffer // letters that are the most work to fold
+	for i := 0; folded.Len() < size; i++ {
+		fmt.Fprintf(&folded, `"%s%x":0,`, strings.Repeat("\u1c8a\ua64b", 20), i)
+	}
+	long := func(letter string) string { return `"` + strings.Repeat(letter, size/24) }
 	for _, bench := range []struct{ name, body string }{
+		{"folded", "{" + strings.TrimSuffix(folded.String(), ",") + "}"},
+		{"long names", "{" + long("\ua64b") + `a":0,` + long("\ua64a") + `b":0,` + long("\ua64b") + `c":0,` + long("\ua64a") + `d":0,` +
+			long("\ua64b") + `e":0,` + long("\ua64a") + `f":0,` + long("\ua64b") + `g":0,` + long("\ua64a") + `h":0}`},
 		{"payment", payment},
 		{"numbers", "[0" + strings.Repeat(",0", size/2) + "]"},
 		{"arrays", "[[]" + strings.Repeat(",[]", size/3) + "]"},

@@ -7,12 +7,7 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
-	"cel.dev/cel-go/interpreter"
 )
-
-// CostLimit bounds an evaluation, in CEL's units: a step through a list costs 6 or more. The worst that was found within
-// it takes 4 ms; five times the limit would take twenty times as long, because CEL's own counting slows down.
-const CostLimit = 10_000
 
 // Body is a request's body, parsed when the first condition reads it, and once. Its methods, and evaluations that it is an
 // input of, must not run at the same time. A nil Body is one that nobody knows.
@@ -22,7 +17,7 @@ type Body struct {
 	parsed   bool
 	document *document
 	reason   Reason
-	steps    int // left to the running evaluation
+	budget   *Budget // of the running evaluation
 }
 
 // NewBody is a body of these bytes, which are copied. No bytes are the value null. The caller bounds its size; parsed, it
@@ -48,30 +43,20 @@ func (b *Body) parse() Reason {
 	return b.reason
 }
 
-// spend counts what an evaluation does with a body. It panics, as CEL's own cost limit does, because comparisons would
-// take an error for "not equal".
-func (b *Body) spend(steps int) {
-	if b.steps -= steps; b.steps < 0 {
-		panic(interpreter.EvalCancelledError{Cause: interpreter.CostLimitExceeded, Message: errTooCostly.Error()})
-	}
-}
-
-// bytesPerStep makes reading a text cost about as much as it takes.
-const bytesPerStep = 64
-
 // value is the value at a node.
 func (b *Body) value(at int) ref.Val {
 	n := b.document.nodes[at]
-	b.spend(1)
+	b.budget.spend(1)
 	switch n.kind() {
 	case kindTrue:
 		return types.True
 	case kindFalse:
 		return types.False
 	case kindNumber:
+		b.budget.spend((int(n.b) - n.below()) / digitsPerStep)
 		return readNumber(b.document.text[n.below():n.b])
 	case kindString, kindEscaped:
-		b.spend((int(n.b) - n.below()) / bytesPerStep)
+		b.budget.spend((int(n.b) - n.below()) / bytesPerStep)
 		return types.String(b.document.stringAt(at))
 	case kindArray:
 		return &array{b, at}
@@ -111,16 +96,13 @@ func (a *array) Get(index ref.Val) ref.Val {
 	if i < 0 || i >= a.body.document.nodes[a.at].below() {
 		return types.NewErr("index out of bounds: %d", i)
 	}
-	a.body.spend(i / nodesPerStep)
+	a.body.budget.spend(i / nodesPerStep)
 	at := a.at + 1
 	for range i {
 		at = a.body.document.after(at)
 	}
 	return a.body.value(at)
 }
-
-// nodesPerStep makes passing over nodes cost about as much as it takes.
-const nodesPerStep = 16
 
 func (a *array) Contains(value ref.Val) ref.Val {
 	for it := a.iterate(); it.more(); {
@@ -171,7 +153,7 @@ func (o *object) find(key ref.Val) (at int, ok bool) {
 		return 0, false
 	}
 	at, looked, ok := o.body.document.member(o.at, string(name))
-	o.body.spend(looked / nodesPerStep)
+	o.body.budget.spend(looked / nodesPerStep)
 	return at, ok
 }
 

@@ -18,6 +18,9 @@
 // and multiplied as what they say; decimal also takes a text of the body. Error messages call every number an int. A number
 // never equals a text: where a partner sends amounts as texts, write decimal(body.amount).
 //
+// A body that has two names in one object that are equal but for case cannot be read, because some readers take them for one:
+// `decimal(body.Amount) <= 100` would say nothing about what the partner books. A name is found in its own case only.
+//
 // An evaluation that fails gives no answer. As in CEL, a failing part of || or && does not matter where the other part
 // decides; but a condition that mentions the body, or the path, needs one that can be read, whatever its other parts say.
 // The package never does I/O, and never reads the clock.
@@ -30,7 +33,6 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common"
 	"cel.dev/cel-go/common/types"
-	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/interpreter"
 )
 
@@ -38,6 +40,7 @@ import (
 type Condition struct {
 	program cel.Program
 	reads   Reads
+	cost    int // of any evaluation
 }
 
 // Reads says which inputs a condition reads.
@@ -58,7 +61,7 @@ type Key struct {
 	Labels                    map[string]string
 }
 
-// Input is one request as conditions see it. Evaluations do not change it, except that they parse Body.
+// Input is one request as conditions see it. Evaluations do not change it, except that they parse Body and spend Budget.
 type Input struct {
 	Caller string
 	Now    time.Time
@@ -70,6 +73,8 @@ type Input struct {
 	Query  map[string][]string
 	// Body is needed only by conditions that read it.
 	Body *Body
+	// Budget is shared by all evaluations for one decision; without one each evaluation has its own.
+	Budget *Budget
 }
 
 // Compile compiles a condition of at most 4096 bytes. Errors are *Error, for the first problem.
@@ -103,7 +108,7 @@ func Compile(source string) (*Condition, error) {
 	if err != nil {
 		return nil, &Error{1, 1, err.Error()}
 	}
-	return &Condition{program: program, reads: found.reads}, nil
+	return &Condition{program: program, reads: found.reads, cost: 1 + found.operations/operationsPerStep}, nil
 }
 
 func firstIssue(issues *cel.Issues) *Error {
@@ -114,24 +119,15 @@ func issueError(first *common.Error) *Error {
 	return &Error{max(first.Location.Line(), 1), max(first.Location.Column(), 0) + 1, first.Message}
 }
 
-// maxFreeSearches is how many searches in texts need no counting.
-const maxFreeSearches = 4
-
-// programOptions counts costs only where the source does not bound them, because counting costs more than evaluating:
-// without loops each operation runs once, reading the body is counted by Body, and each other operation is bounded.
+// programOptions has CEL count costs only where the source does not bound them, because counting costs more than
+// evaluating: without loops each operation runs once, reading inputs and patterns is paid for by Budget.spend, and each other
+// operation is bounded.
 func (f *findings) programOptions() []cel.ProgramOption {
 	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize), cel.CustomDecoratorV2(plan(f.patterns))}
-	if !f.loops && f.searches <= maxFreeSearches {
-		return options
+	if f.loops {
+		options = append(options, cel.CostLimit(CostLimit))
 	}
-	return append(options,
-		cel.CostLimit(CostLimit),
-		cel.CostTrackerOptions(interpreter.OverloadCostTracker(matchesCompiled, func(args []ref.Val, _ ref.Val) *uint64 {
-			text, _ := args[0].(types.String)
-			name, _ := args[1].(types.String)
-			cost := 1 + uint64(len(text)*f.patterns[string(name)].program)/bytesPerStep
-			return &cost
-		})))
+	return options
 }
 
 // Reads says which inputs the condition reads. The caller must not change what it gets.
@@ -146,9 +142,20 @@ func (c *Condition) Eval(in *Input) (bool, error) {
 		if reason := in.Body.parse(); reason != "" {
 			return false, &EvalError{reason}
 		}
-		in.Body.steps = CostLimit
 	}
-	out, _, err := c.program.Eval((*activation)(in))
+	if in.Budget == nil {
+		own := *in
+		own.Budget = NewBudget()
+		in = &own
+	}
+	if !in.Budget.start(c.cost) {
+		return false, &EvalError{ReasonCost}
+	}
+	if c.reads.Body {
+		in.Body.budget = in.Budget
+	}
+	out, details, err := c.program.Eval((*activation)(in))
+	in.Budget.charge(details.ActualCost())
 	if err != nil {
 		return false, &EvalError{reasonOf(err)}
 	}
@@ -158,6 +165,9 @@ func (c *Condition) Eval(in *Input) (bool, error) {
 	}
 	return bool(holds), nil
 }
+
+// budgetName is no name that a condition can have.
+const budgetName = "@budget"
 
 // activation gives CEL an input's values.
 type activation Input
@@ -171,8 +181,10 @@ func (a *activation) ResolveName(name string) (any, bool) {
 	case "request.method":
 		return types.String(a.Method), true
 	case "request.path":
+		a.Budget.spend(len(a.Path) / bytesPerStep)
 		return types.String(a.Path), true
 	case "request.query":
+		a.Budget.spend(len(a.Query) / parametersPerStep)
 		// CEL goes through a map of these types without reflection.
 		query := make(map[string]any, len(a.Query))
 		for name, values := range a.Query {
@@ -193,6 +205,8 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		return a.Key.Labels, true
 	case "now":
 		return types.Timestamp{Time: a.Now}, true
+	case budgetName:
+		return a.Budget, true
 	}
 	return nil, false
 }

@@ -90,6 +90,7 @@ func TestConditionsThatCannotBeEvaluated(t *testing.T) {
 	long := condition.NewBody([]byte(`{"text":"` + strings.Repeat("a", 1<<20) + `","part":"` + strings.Repeat("a", 1<<14) + `"}`))
 	many := condition.NewBody([]byte(`{"items":[` + strings.TrimSuffix(strings.Repeat(`{"a":1},`, 100_000), ",") + `]}`))
 	medium := condition.NewBody([]byte(`{"text":"` + strings.Repeat("a", 40_000) + `"}`))
+	dates := condition.NewBody([]byte(`{"date":"2026-01-01","month":"2026-13-01T00:00:00Z","late":"9999-12-31T00:00:00Z"}`))
 	for name, test := range map[string]struct {
 		source string
 		body   *condition.Body // that of input if nil
@@ -115,6 +116,11 @@ func TestConditionsThatCannotBeEvaluated(t *testing.T) {
 		"a pattern over a number":              {`body.amount.matches("5")`, nil, condition.ReasonType},
 		"the decimal of a flag":                {`decimal(body.approved) == 1`, nil, condition.ReasonType},
 		"a text that is no decimal":            {`decimal(body.currency) < 5`, nil, condition.ReasonDecimal},
+		"a date that is no timestamp":          {`timestamp(body.date) < now`, dates, condition.ReasonTime},
+		"a text that is no timestamp":          {`timestamp(body.month) < now`, dates, condition.ReasonTime},
+		"a text that is no duration":           {`duration(body.date) < duration("1h")`, dates, condition.ReasonTime},
+		"a timestamp of a flag":                {`timestamp(body.approved) < now`, nil, condition.ReasonType},
+		"a timestamp beyond the year 9999":     {`timestamp(body.late) + duration("48h") > now`, dates, condition.ReasonRange},
 		"a product out of range":               {`[body.big].map(a, a*a).map(a, a*a).map(a, a*a).map(a, a*a).map(a, a*a).exists(a, a > 0)`, nil, condition.ReasonRange},
 		"a long loop":                          {`body.items.all(i, i.a == 1)`, many, condition.ReasonCost},
 		"a long loop that makes a list":        {`body.items.map(i, i.a).size() == 1`, many, condition.ReasonCost},

@@ -137,15 +137,33 @@ type pattern struct {
 	program    int // size of its program: what a character may cost
 }
 
-func (p pattern) matches(text ref.Val) ref.Val {
-	t, ok := text.(types.String)
+// search is a call of matches with a pattern. It is no plain function, because that could not pay for what it does.
+type search struct {
+	interpreter.InterpretableCall
+	text    interpreter.InterpretableV2
+	pattern pattern
+}
+
+// Eval implements interpreter.Interpretable.
+func (s *search) Eval(vars interpreter.Activation) ref.Val { return s.Exec(interpreter.AsFrame(vars)) }
+
+// Exec implements interpreter.InterpretableV2.
+func (s *search) Exec(frame *interpreter.ExecutionFrame) ref.Val {
+	value := s.text.Exec(frame)
+	if types.IsError(value) {
+		return value
+	}
+	text, ok := value.(types.String)
 	if !ok {
 		return types.NoSuchOverloadErr()
 	}
-	if len(t)*p.program > maxMatch {
+	effort := len(text) * s.pattern.program
+	if effort > maxMatch {
 		return types.WrapErr(errTooCostly)
 	}
-	return types.Bool(p.expression.MatchString(string(t)))
+	budget, _ := frame.ResolveName(budgetName)
+	budget.(*Budget).spend(effort / bytesPerStep)
+	return types.Bool(s.pattern.expression.MatchString(string(text)))
 }
 
 // matchesCompiled is what a call of matches becomes; CEL would replace one that kept its name, and with it the bound.
@@ -167,9 +185,8 @@ func plan(patterns map[string]pattern) interpreter.InterpretableDecoratorV2 {
 		case overloads.Matches:
 			if literal, ok := args[1].(interpreter.InterpretableConst); ok {
 				text, _ := literal.Value().(types.String)
-				p := patterns[string(text)]
-				return interpreter.NewCall(call.ID(), matchesCompiled, matchesCompiled, args,
-					func(values ...ref.Val) ref.Val { return p.matches(values[0]) }), nil
+				named := interpreter.NewCall(call.ID(), matchesCompiled, matchesCompiled, args, nil)
+				return &search{named, args[0], patterns[string(text)]}, nil
 			}
 		}
 		return i, nil

@@ -24,7 +24,7 @@ type Reason string
 const (
 	ReasonBodyUnknown Reason = "the body is not known, or only as a hash"
 	ReasonBodyNotJSON Reason = "the body is not JSON"
-	ReasonBodyRepeats Reason = "the body repeats a name"
+	ReasonBodyRepeats Reason = "the body repeats a name" // or has it in two cases
 	ReasonBodyTooDeep Reason = "the body is nested too deeply"
 	ReasonBodyNumber  Reason = "the body has a number that is too long"
 	ReasonBodyTooLong Reason = "the body is too long"
@@ -32,6 +32,7 @@ const (
 	ReasonMissing     Reason = "something that the condition reads is missing"
 	ReasonType        Reason = "a value is of another type than the condition needs"
 	ReasonDecimal     Reason = "a text is not a decimal number"
+	ReasonTime        Reason = "a text is not a timestamp or a duration"
 	ReasonRange       Reason = "a number or a time is out of range"
 	ReasonCost        Reason = "it is too costly"
 	ReasonOther       Reason = "it failed"
@@ -69,6 +70,9 @@ func reasonOf(err error) Reason {
 		{"unsupported index", ReasonType},
 		{"unsupported key", ReasonType},
 		{"got '", ReasonType},
+		{"invalid RFC 3339 timestamp", ReasonTime},
+		{"type conversion error from 'string'", ReasonTime},
+		{"type conversion error", ReasonType},
 		{"timestamp overflow", ReasonRange},
 		{"duration overflow", ReasonRange},
 	} {

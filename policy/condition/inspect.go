@@ -16,10 +16,10 @@ import (
 
 // findings is what a condition's syntax tree says of it.
 type findings struct {
-	reads    Reads
-	loops    bool
-	searches int
-	patterns map[string]pattern
+	reads      Reads
+	loops      bool
+	operations int
+	patterns   map[string]pattern
 }
 
 // objects are the names that are no values by themselves, with their fields.
@@ -101,6 +101,7 @@ func (in *inspector) refuseField(id int64, problem string) {
 }
 
 func (in *inspector) expression(e ast.Expr) {
+	in.operations++
 	switch e.Kind() {
 	case ast.LiteralKind:
 		in.literal(e)
@@ -227,10 +228,7 @@ func (in *inspector) call(e ast.Expr) {
 			in.labels[label] = struct{}{}
 			return
 		}
-	case name == overloads.Contains:
-		in.searches++
 	case name == overloads.Matches && len(args) == 1:
-		in.searches++
 		in.pattern(args[0])
 	case name == decimalFunction && len(args) == 1:
 		if s, ok := text(args[0]); ok {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -47,7 +48,8 @@ type document struct {
 }
 
 // parseDocument reads exactly one JSON value (RFC 8259) and refuses what two readers may read differently: text that is
-// not UTF-8, names repeated at any depth, lone surrogates, NUL, and more depth or digits than many readers take.
+// not UTF-8, names repeated at any depth, lone surrogates, NUL, and more depth or digits than many readers take. Names of one
+// object that differ only in case repeat: encoding/json, for one, fills the same field with both, and keeps the last.
 func parseDocument(text string) (*document, Reason) {
 	if len(text) > maxBodyBytes {
 		return nil, ReasonBodyTooLong
@@ -331,7 +333,7 @@ const (
 	maxScanned  = 64
 )
 
-// repeats reports whether an object has a name twice.
+// repeats reports whether an object has a name twice, in the sense of sameName.
 func (p *parser) repeats(self int) bool {
 	count := p.nodes[self].below()
 	if count <= maxPairwise {
@@ -375,13 +377,18 @@ func (d *document) named(i int, name string) bool {
 	return len(s) > len(name) && len(s) <= 6*len(name) && unescape(s) == name
 }
 
-func (d *document) sameName(i, j int) bool {
-	a, b := d.nodes[i], d.nodes[j]
-	if a.kind() == kindString && b.kind() == kindString {
-		return d.text[a.below():a.b] == d.text[b.below():b.b]
+// namedAlike is named but for case, where one text may be three times as long as the other.
+func (d *document) namedAlike(i int, name string) bool {
+	n := d.nodes[i]
+	s := d.text[n.below():n.b]
+	if n.kind() == kindString {
+		return strings.EqualFold(s, name)
 	}
-	return d.stringAt(i) == d.stringAt(j)
+	return len(s) <= 3*6*len(name) && strings.EqualFold(unescape(s), name)
 }
+
+// sameName reports whether the names at two nodes are equal but for case, as strings.EqualFold sees it.
+func (d *document) sameName(i, j int) bool { return strings.EqualFold(d.stringAt(i), d.stringAt(j)) }
 
 // member finds a member's value by its name; looked is how many names were compared.
 func (d *document) member(self int, name string) (value, looked int, ok bool) {
@@ -426,22 +433,60 @@ func (t nameTable) emptied(names int) nameTable {
 	return t
 }
 
-// slot finds the name's slot, or the empty one where it belongs.
-func (t nameTable) slot(d *document, name string) int {
-	for i := int(maphash.String(nameSeed, name)) & (len(t) - 1); ; i = (i + 1) & (len(t) - 1) {
-		if t[i] == 0 || d.named(int(t[i]), name) {
-			return i
+// hashName is the same for names that are equal but for case.
+func hashName(name string) int {
+	for i := range len(name) {
+		if c := name[i]; c >= utf8.RuneSelf || 'A' <= c && c <= 'Z' {
+			var room [64]byte
+			return int(maphash.Bytes(nameSeed, appendFolded(room[:0], name)))
 		}
 	}
+	return int(maphash.String(nameSeed, name))
 }
 
-func (t nameTable) add(d *document, i int) bool {
-	slot := t.slot(d, d.stringAt(i))
-	if t[slot] != 0 {
-		return false
+// appendFolded appends a text with each letter in one of its cases: for ASCII's the lower one, which most names are in.
+func appendFolded(to []byte, text string) []byte {
+	for _, r := range text {
+		to = utf8.AppendRune(to, foldRune(r))
 	}
-	t[slot] = uint32(i)
+	return to
+}
+
+func foldRune(r rune) rune {
+	if r >= utf8.RuneSelf {
+		// The letters that are one but for case are a ring, in which only the last one's next is a smaller one.
+		for next := unicode.SimpleFold(r); ; next = unicode.SimpleFold(r) {
+			if r >= next {
+				r = next
+				break
+			}
+			r = next
+		}
+	}
+	if 'A' <= r && r <= 'Z' {
+		return r + 'a' - 'A'
+	}
+	return r
+}
+
+// add takes the name at a node, unless it has one that is equal but for case.
+func (t nameTable) add(d *document, node int) bool {
+	name := d.stringAt(node)
+	i := hashName(name) & (len(t) - 1)
+	for ; t[i] != 0; i = (i + 1) & (len(t) - 1) {
+		if d.namedAlike(int(t[i]), name) {
+			return false
+		}
+	}
+	t[i] = uint32(node)
 	return true
 }
 
-func (t nameTable) find(d *document, name string) int { return int(t[t.slot(d, name)]) }
+// find is the node of exactly this name, or 0.
+func (t nameTable) find(d *document, name string) int {
+	i := hashName(name) & (len(t) - 1)
+	for t[i] != 0 && !d.named(int(t[i]), name) {
+		i = (i + 1) & (len(t) - 1)
+	}
+	return int(t[i])
+}

@@ -143,6 +143,10 @@ func readNumber(text string) ref.Val {
 
 func newNumber(coefficient int64, digits []byte, scale int, negative bool) ref.Val {
 	if len(digits) > maxSmallDigits || scale < 0 {
+		for scale > 0 && digits[len(digits)-1] == '0' { // which takes reduce far longer
+			digits = digits[:len(digits)-1]
+			scale--
+		}
 		large, _ := new(big.Int).SetString(string(digits), 10)
 		if negative {
 			large.Neg(large)

@@ -47,7 +47,8 @@ type Path struct {
 // is taken literally unless it is "*" (one segment, not empty) or, at the end, "**" (at least one segment; alone in
 // "/**", even none). A slash at the end is part of an allow pattern. Patterns that could match no path are errors: an
 // empty or a dot segment, a space at a segment's end, a wildcard inside a segment, an escape, a query, and characters
-// that paths with one reading never hold. A literal "*" cannot be written.
+// that paths with one reading never hold. What looks like the template of a path, {id} or :id, is an error too: in a deny
+// rule it would be an open door. A literal "*" cannot be written.
 func ParsePath(text string) (Path, error) {
 	switch {
 	case text == "":
@@ -87,6 +88,8 @@ func checkCharacters(text string) error {
 			return errors.New("it holds a ?; patterns are of the path alone, the query takes no part")
 		case r == '#':
 			return errors.New("it holds a #, which paths do not; patterns are of the path alone")
+		case r == '{' || r == '}':
+			return errors.New("it holds a brace, as templates of paths do; here * stands for one segment")
 		case r == ';' || r == '\\':
 			return fmt.Errorf("it holds a %c; programs disagree on what that means in a path, and only ** allows such paths", r)
 		case unreadable(r):
@@ -115,6 +118,8 @@ func checkSegments(path string) error {
 			return fmt.Errorf("segment %d is empty: two slashes meet", n)
 		case segment == "." || segment == "..":
 			return fmt.Errorf("segment %d is %s; programs resolve dot segments", n, segment)
+		case segment[0] == ':':
+			return fmt.Errorf("segment %d begins with a colon, as templates of paths do; here * stands for one segment", n)
 		case trimmable(segment):
 			return fmt.Errorf("segment %d begins or ends with a space, which some programs drop; only ** allows such paths", n)
 		case segment == everything && path != "":

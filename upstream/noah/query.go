@@ -147,3 +147,26 @@ func marshal(v any) (json.RawMessage, error) {
 	}
 	return text, nil
 }
+
+// texts are the values of one parameter as they go on the wire. value is JSON that this package wrote.
+func texts(value json.RawMessage) []string {
+	switch value[0] {
+	case '[':
+		var items []json.RawMessage
+		if json.Unmarshal(value, &items) != nil {
+			return nil
+		}
+		var out []string
+		for _, item := range items {
+			out = append(out, texts(item)...)
+		}
+		return out
+	case '"':
+		var text string
+		if json.Unmarshal(value, &text) != nil {
+			return nil
+		}
+		return []string{text}
+	}
+	return []string{string(value)} // a number, true or false
+}

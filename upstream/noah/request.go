@@ -37,6 +37,7 @@ type Request struct {
 	target   upstream.Target
 	query    queryParams
 	bodyHash string
+	withheld bool // the body is known by its hash alone
 	ttl      time.Duration
 }
 
@@ -56,6 +57,7 @@ func NewRequest(p RequestParams) (Request, error) {
 	if r.bodyHash, err = bodyHash(p.Body, p.BodySHA256); err != nil {
 		return Request{}, err
 	}
+	r.withheld = r.bodyHash != "" && len(p.Body) == 0
 	if r.ttl, err = lifetime(p.TTL); err != nil {
 		return Request{}, err
 	}
@@ -91,4 +93,26 @@ func lifetime(ttl time.Duration) (time.Duration, error) {
 		return 0, upstream.Invalid("ttl", "it is not a whole number of seconds")
 	}
 	return ttl, nil
+}
+
+// Method is the method as it is signed, in upper case.
+func (r Request) Method() string { return r.method }
+
+// BodyWithheld reports whether there is a body that only its hash is known of.
+func (r Request) BodyWithheld() bool { return r.withheld }
+
+// Path is the path as it goes on the wire, without the query.
+func (r Request) Path() string { return r.target.Path() }
+
+// Query is every query parameter with the texts of its values as they go on the wire, percent-decoded: the number 20 is
+// "20", true is "true". Nil without a query.
+func (r Request) Query() map[string][]string {
+	if len(r.query) == 0 {
+		return nil
+	}
+	out := make(map[string][]string, len(r.query))
+	for name, value := range r.query {
+		out[name] = texts(value)
+	}
+	return out
 }

@@ -87,6 +87,12 @@ func checkBody(body []byte) error {
 	return nil
 }
 
+// Method is the method as it is signed, in upper case.
+func (r Request) Method() string { return r.method }
+
+// Path is the path as it is signed, without the query.
+func (r Request) Path() string { return r.target.Path() }
+
 // Testing reports whether the request carries the timestamp 0, which is for sandbox keys only.
 func (r Request) Testing() bool { return r.timestamp != nil && *r.timestamp == 0 }
 

@@ -50,6 +50,15 @@ func TestCompletions(t *testing.T) {
 		{"key rotate robot --user", []string{"--user-agent", noFiles}},
 		{"status --address ", []string{noFiles}},
 		{"status --tls-cert ", []string{files}},
+		{"policy ", []string{"apply", "explain", "get", "test", noFiles}},
+		{"policy apply ", []string{files}},
+		{"policy test rules.yaml ", []string{noFiles}},
+		{"policy apply rules.yaml --sk", []string{"--skip-cases", noFiles}},
+		{"policy get -o ", []string{"yaml", "json", noFiles}},
+		{"policy explain --as ", []string{noFiles}},
+		{"policy explain --body ", []string{files}},
+		{"policy explain --env ", []string{"sandbox", "prod", noFiles}},
+		{"policy explain --scheme ", []string{"noah", "noba", "noon", noFiles}},
 		{"completion ", []string{"bash", "zsh", "fish", noFiles}},
 	} {
 		t.Run(tt.args, func(t *testing.T) {

@@ -34,10 +34,12 @@ func reportUsage(w io.Writer, cmd *cobra.Command, err error) {
 
 // failure is a command that was understood and did not succeed.
 type failure struct {
-	what string // what was attempted, such as "creating key orders"
-	err  error
-	key  string // the key it was about, for hints; may be empty
-	hint string // for errors that are not signerd's
+	what  string // what was attempted, such as "creating key orders"
+	err   error
+	key   string            // the key it was about, for hints; may be empty
+	hint  string            // for errors that are not signerd's
+	hints map[string]string // for signerd's reasons that mean something of their own here
+	lines []string          // what is wrong in detail, printable
 }
 
 func (f *failure) Error() string { return f.what + ": " + f.err.Error() }
@@ -49,8 +51,14 @@ func (f *failure) report(w io.Writer) {
 	var violations []*errdetails.BadRequest_FieldViolation
 	if call, ok := errors.AsType[*callError](f.err); ok {
 		message, violations, hint = call.explain(f.key)
+		if own, ok := f.hints[call.reason()]; ok {
+			hint = own
+		}
 	}
 	_, _ = fmt.Fprintf(w, "signerctl: %s: %s\n", plain(f.what), plain(message))
+	for _, line := range f.lines {
+		_, _ = fmt.Fprintln(w, line)
+	}
 	for _, v := range violations {
 		line := v.GetField() + ": " + v.GetDescription()
 		// signerd's message for a single wrong field is that line already.
@@ -80,7 +88,7 @@ const errorDomain = "signerd"
 var reasonHints = map[string]string{
 	"INVALID_REQUEST":              "correct what is named above; the command's --help shows the form",
 	"NO_IDENTITY":                  "signerd could not tell who you are: on a Unix socket your user id counts, over TLS the client certificate's one name",
-	"DENIED":                       "ask an operator for a grant; they can find this call by record {record}",
+	"DENIED":                       "ask whoever sets the policy for a rule; they can find this call by record {record}",
 	"KEY_NOT_FOUND":                "`signerctl key list` shows the keys, `signerctl key show {key}` one key's versions",
 	"WRONG_SCHEME":                 "`signerctl key show {key}` tells which partner the key is for",
 	"KEY_DISABLED":                 "`signerctl key show {key}` tells what is disabled; `signerctl key enable {key} [--version N]` lets it sign again",
@@ -97,13 +105,9 @@ var reasonHints = map[string]string{
 
 // explain says what to print: the message, the wrong fields, and what to do.
 func (e *callError) explain(key string) (message string, violations []*errdetails.BadRequest_FieldViolation, hint string) {
-	info, wait := (*errdetails.ErrorInfo)(nil), "later"
+	info, wait := e.info(), "later"
 	for _, detail := range e.status.Details() {
 		switch d := detail.(type) {
-		case *errdetails.ErrorInfo:
-			if d.GetDomain() == errorDomain {
-				info = d
-			}
 		case *errdetails.BadRequest:
 			violations = d.GetFieldViolations()
 		case *errdetails.RetryInfo:
@@ -120,6 +124,18 @@ func (e *callError) explain(key string) (message string, violations []*errdetail
 	fill := strings.NewReplacer("{key}", key, "{record}", info.GetMetadata()["record_id"], "{wait}", wait)
 	return e.status.Message(), violations, fill.Replace(reasonHints[info.GetReason()])
 }
+
+// info is nil for errors that signerd's own code did not make.
+func (e *callError) info() *errdetails.ErrorInfo {
+	for _, detail := range e.status.Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetDomain() == errorDomain {
+			return info
+		}
+	}
+	return nil
+}
+
+func (e *callError) reason() string { return e.info().GetReason() }
 
 // formatWait says when to try again, never too early, and no finer than people count.
 func formatWait(d time.Duration) string {
@@ -155,7 +171,7 @@ func (e *callError) explainTransport() (message, hint string) {
 		return e.status.Message(), "signerd takes no larger message; limits.max_message_bytes in its configuration says how large one may be"
 	case codes.Unimplemented:
 		return fmt.Sprintf("what listens at %s does not offer this", where),
-			"signerd serves key and status on its admin socket, and may serve sign and session elsewhere: give --address the other one"
+			"signerd serves key, policy and status on its admin socket, and may serve sign and session elsewhere: give --address the other one"
 	}
 	return e.status.Message(), ""
 }

@@ -24,7 +24,7 @@ func TestRefusalsComeWithAHint(t *testing.T) {
 	}{
 		"INVALID_REQUEST":              {codes.InvalidArgument, "correct what is named above; the command's --help shows the form"},
 		"NO_IDENTITY":                  {codes.Unauthenticated, "signerd could not tell who you are: on a Unix socket your user id counts, over TLS the client certificate's one name"},
-		"DENIED":                       {codes.PermissionDenied, "ask an operator for a grant; they can find this call by record rec-1"},
+		"DENIED":                       {codes.PermissionDenied, "ask whoever sets the policy for a rule; they can find this call by record rec-1"},
 		"KEY_NOT_FOUND":                {codes.NotFound, "`signerctl key list` shows the keys, `signerctl key show orders` one key's versions"},
 		"WRONG_SCHEME":                 {codes.FailedPrecondition, "`signerctl key show orders` tells which partner the key is for"},
 		"KEY_DISABLED":                 {codes.FailedPrecondition, "`signerctl key show orders` tells what is disabled; `signerctl key enable orders [--version N]` lets it sign again"},
@@ -125,7 +125,7 @@ func TestServicesThatAreElsewhere(t *testing.T) {
 	f := serve(t, nil)
 	socket := strings.TrimPrefix(f.address, "unix://")
 	f.run(t, "", "key", "list").want(t, 1, "", "signerctl: listing the keys: what listens at "+socket+" does not offer this\n"+
-		"hint: signerd serves key and status on its admin socket, and may serve sign and session elsewhere: give --address the other one\n")
+		"hint: signerd serves key, policy and status on its admin socket, and may serve sign and session elsewhere: give --address the other one\n")
 }
 
 func TestSocketsThatDoNotAnswer(t *testing.T) {

@@ -74,6 +74,7 @@ func (f *fake) serveOn(t *testing.T, listener net.Listener, options ...grpc.Serv
 	server := grpc.NewServer(append(options, grpc.MaxRecvMsgSize(65<<20), grpc.UnaryInterceptor(f.answer))...)
 	signerdv1.RegisterSignerServiceServer(server, signerdv1.UnimplementedSignerServiceServer{})
 	adminv1.RegisterKeyServiceServer(server, adminv1.UnimplementedKeyServiceServer{})
+	adminv1.RegisterPolicyServiceServer(server, adminv1.UnimplementedPolicyServiceServer{})
 	adminv1.RegisterSystemServiceServer(server, adminv1.UnimplementedSystemServiceServer{})
 	done := make(chan struct{})
 	go func() {

@@ -261,13 +261,14 @@ func TestKeyLabelKeepsOtherLabelsAndTheGenerationItRead(t *testing.T) {
 func TestStatus(t *testing.T) {
 	f := serve(t, answers{"GetStatus": give(&adminv1.GetStatusResponse{
 		Reason: "the store is locked", Version: "1.2.3", GoVersion: "go1.26.8", StartTime: made, Development: true,
-		KeyCount: 2, KeyVersionCount: 3, StoreCounter: 12, RootKeyId: "file:1", Caller: "unix:uid=1000",
+		KeyCount: 2, KeyVersionCount: 3, PolicyGeneration: 9, PolicyRuleCount: 4, StoreCounter: 12, RootKeyId: "file:1", Caller: "unix:uid=1000",
 	})})
 	f.run(t, "", "status").want(t, 0, `Serving:        no, the store is locked
 Version:        1.2.3 (go1.26.8)
 Started:        2026-11-22T08:30:00Z
 Development:    yes, not for production keys
 Keys:           2, with 3 versions
+Policy:         generation 9, with 4 rules
 Store counter:  12
 Root key:       file:1
 You are:        unix:uid=1000

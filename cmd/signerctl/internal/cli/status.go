@@ -47,9 +47,17 @@ func writeStatus(w io.Writer, s *adminv1.GetStatusResponse) {
 		[]string{"Started:", formatTime(s.GetStartTime())},
 		[]string{"Development:", development},
 		[]string{"Keys:", fmt.Sprintf("%d, with %d versions", s.GetKeyCount(), s.GetKeyVersionCount())},
+		[]string{"Policy:", policyStatus(s)},
 		[]string{"Store counter:", strconv.FormatUint(s.GetStoreCounter(), 10)},
 		[]string{"Root key:", s.GetRootKeyId()},
 		[]string{"You are:", s.GetCaller()})
+}
+
+func policyStatus(s *adminv1.GetStatusResponse) string {
+	if s.GetPolicyGeneration() == 0 {
+		return "none, so that nobody may do anything: signerctl policy apply"
+	}
+	return fmt.Sprintf("generation %d, with %d rules", s.GetPolicyGeneration(), s.GetPolicyRuleCount())
 }
 
 func (a *app) versionCommand() *cobra.Command {

@@ -12,6 +12,8 @@ const (
 	usageNoah       = "usage: signerctl sign noah NAME METHOD PATH [--query K=V|K:=JSON ...] [--body FILE] [--ttl 5m] [-o headers|json|curl]\n"
 	usageNoon       = "usage: signerctl session noon NAME [--rejected ID] [-o headers|json|curl]\n"
 	usageCompletion = "usage: signerctl completion bash|zsh|fish\nhint: `signerctl completion --help` tells more\n"
+	usageApply      = "usage: signerctl policy apply FILE [--generation N | --force] [--skip-cases] [--allow-lockout]\nhint: `signerctl policy apply --help` tells more\n"
+	usageExplain    = "usage: signerctl policy explain --as CALLER --key NAME METHOD PATH [--query K=V|K:=JSON ...] [--body FILE] [--operation OP] [--env sandbox|prod [--scheme noah|noba|noon] [--label K=V ...]] [--all]\n"
 	usageRotate     = "usage: signerctl key rotate NAME [FILES] [--alg ES384|ES256] [--generation N]\n"
 )
 
@@ -49,6 +51,24 @@ func TestUsageErrors(t *testing.T) {
 		{"session noon", "signerctl: session noon: NAME is missing\n" + usageNoon + "hint: `signerctl session noon --help` tells more\n"},
 		{"session noon robot --rejected ", "signerctl: session noon: invalid argument \"\" for \"--rejected\" flag: it is empty\n" + usageNoon + "hint: `signerctl session noon --help` tells more\n"},
 		{"session noon robot --rejected \xff", "signerctl: session noon: the argument \"\\xff\" is not UTF-8\n" + usageNoon + "hint: `signerctl session noon --help` tells more\n"},
+		{"policy aply", "signerctl: policy: unknown command \"aply\"\nusage: signerctl policy COMMAND\nhint: did you mean `signerctl policy apply`?\n"},
+		{"policy apply", "signerctl: policy apply: FILE is missing\n" + usageApply},
+		{"policy apply ", "signerctl: policy apply: FILE is empty\n" + usageApply},
+		{"policy apply a b", "signerctl: policy apply: too many arguments: wanted 1, got 2\n" + usageApply},
+		{"policy apply - --generation 7 --force", "signerctl: policy apply: --generation and --force exclude each other\n" + usageApply},
+		{"policy apply - --generation -1", "signerctl: policy apply: invalid argument \"-1\" for \"--generation\" flag: strconv.ParseUint: parsing \"-1\": invalid syntax\n" + usageApply},
+		{"policy apply - --tls-key -", "signerctl: policy apply: FILE and --tls-key both ask for standard input, which can be read once\n" + usageApply},
+		{"policy test", "signerctl: policy test: FILE is missing\nusage: signerctl policy test FILE\nhint: `signerctl policy test --help` tells more\n"},
+		{"policy explain --key a GET /", "signerctl: policy explain: required flag(s) \"as\" not set\n" + usageExplain + "hint: `signerctl policy explain --help` tells more\n"},
+		{"policy explain --as unix:uid=1 GET /", "signerctl: policy explain: --key is missing, or --operation for one that concerns no key\n" + usageExplain + "hint: `signerctl policy explain --help` tells more\n"},
+		{"policy explain --as unix:uid=1 --key a GET", "signerctl: policy explain: PATH is missing\n" + usageExplain + "hint: `signerctl policy explain --help` tells more\n"},
+		{"policy explain --as \xff --key a", "signerctl: policy explain: the argument \"\\xff\" is not UTF-8\n" + usageExplain + "hint: `signerctl policy explain --help` tells more\n"},
+		{"policy explain --as unix:uid=1 --key a GET / --query x", "signerctl: policy explain: --query \"x\" is neither K=V nor K:=JSON\n" + usageExplain + "hint: K=V gives a string, K:=20 a number, K:=true a boolean, K:='[1,2]' a list\n"},
+		{"policy explain --as unix:uid=1 --key a GET / --scheme noah", "signerctl: policy explain: --scheme and --label describe a key, and need its --env as well\n" + usageExplain + "hint: `signerctl policy explain --help` tells more\n"},
+		{"policy explain --as unix:uid=1 --key a GET / --label a=b", "signerctl: policy explain: --scheme and --label describe a key, and need its --env as well\n" + usageExplain + "hint: `signerctl policy explain --help` tells more\n"},
+		{"policy explain --as unix:uid=1 --key a GET / --env prod --label a", "signerctl: policy explain: the label \"a\" is not of the form K=V\n" + usageExplain + "hint: `signerctl policy explain --help` tells more\n"},
+		{"policy explain --as unix:uid=1 --operation ListKeys --env prod", "signerctl: policy explain: --env describes a key, and needs its name: --key is missing\n" + usageExplain + "hint: `signerctl policy explain --help` tells more\n"},
+		{"policy explain --as unix:uid=1 --key a --env staging", "signerctl: policy explain: invalid argument \"staging\" for \"--env\" flag: wanted sandbox or prod\n" + usageExplain + "hint: `signerctl policy explain --help` tells more\n"},
 		{"completion", "signerctl: completion: the shell is missing: bash, zsh or fish\n" + usageCompletion},
 		{"completion tcsh", "signerctl: completion: there is no completion for \"tcsh\": wanted bash, zsh or fish\n" + usageCompletion},
 		{"completion bash zsh", "signerctl: completion: too many arguments: wanted 1, got 2\n" + usageCompletion},
@@ -73,6 +93,9 @@ func TestHelpGoesToStdout(t *testing.T) {
 		{"--help", "signerctl completion bash"},
 		{"completion --help", "source <(signerctl completion bash)"},
 		{"key import --help", "noon  --credentials FILE [--user-agent UA] [--base-url URL]"},
+		{"policy --help", "  rules:\n    - name: checkout-buys"},
+		{"policy apply --help", "--skip-cases leaves them out"},
+		{"policy apply --help", "--allow-lockout applies it all the same"},
 		{"key rotate --help", "--base-url URL"},
 	} {
 		r := run(t, "", strings.Fields(tt.args)...)

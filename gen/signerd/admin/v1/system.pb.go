@@ -82,10 +82,14 @@ type GetStatusResponse struct {
 	StoreCounter uint64 `protobuf:"varint,9,opt,name=store_counter,json=storeCounter,proto3" json:"store_counter,omitempty"`
 	// Names the root key that opens the store; it says nothing about the key itself.
 	RootKeyId string `protobuf:"bytes,10,opt,name=root_key_id,json=rootKeyId,proto3" json:"root_key_id,omitempty"`
-	// The caller as signerd sees it, for writing grants.
-	Caller        string `protobuf:"bytes,11,opt,name=caller,proto3" json:"caller,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The caller as signerd sees it, for writing rules.
+	Caller string `protobuf:"bytes,11,opt,name=caller,proto3" json:"caller,omitempty"`
+	// The generation of the policy in force; 0 while none was ever set, and then nobody may do anything but administrators.
+	PolicyGeneration uint64 `protobuf:"varint,12,opt,name=policy_generation,json=policyGeneration,proto3" json:"policy_generation,omitempty"`
+	// How many rules it has.
+	PolicyRuleCount uint32 `protobuf:"varint,13,opt,name=policy_rule_count,json=policyRuleCount,proto3" json:"policy_rule_count,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
@@ -195,12 +199,26 @@ func (x *GetStatusResponse) GetCaller() string {
 	return ""
 }
 
+func (x *GetStatusResponse) GetPolicyGeneration() uint64 {
+	if x != nil {
+		return x.PolicyGeneration
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetPolicyRuleCount() uint32 {
+	if x != nil {
+		return x.PolicyRuleCount
+	}
+	return 0
+}
+
 var File_signerd_admin_v1_system_proto protoreflect.FileDescriptor
 
 const file_signerd_admin_v1_system_proto_rawDesc = "" +
 	"\n" +
 	"\x1dsignerd/admin/v1/system.proto\x12\x10signerd.admin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\x81\x03\n" +
+	"\x10GetStatusRequest\"\xda\x03\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aserving\x18\x01 \x01(\bR\aserving\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
@@ -215,7 +233,9 @@ const file_signerd_admin_v1_system_proto_rawDesc = "" +
 	"\rstore_counter\x18\t \x01(\x04R\fstoreCounter\x12\x1e\n" +
 	"\vroot_key_id\x18\n" +
 	" \x01(\tR\trootKeyId\x12\x16\n" +
-	"\x06caller\x18\v \x01(\tR\x06caller2e\n" +
+	"\x06caller\x18\v \x01(\tR\x06caller\x12+\n" +
+	"\x11policy_generation\x18\f \x01(\x04R\x10policyGeneration\x12*\n" +
+	"\x11policy_rule_count\x18\r \x01(\rR\x0fpolicyRuleCount2e\n" +
 	"\rSystemService\x12T\n" +
 	"\tGetStatus\x12\".signerd.admin.v1.GetStatusRequest\x1a#.signerd.admin.v1.GetStatusResponseB9Z7github.com/signerd/signerd/gen/signerd/admin/v1;adminv1b\x06proto3"
 
