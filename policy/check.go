@@ -163,7 +163,10 @@ func (c *checker) known(r *rule) bool {
 			c.fault("operations", i, "unknown operation")
 		}
 	}
-	if r.anyOperation = slices.Contains(c.rule.Operations, Any); r.anyOperation {
+	if r.anyOperation = slices.Contains(c.rule.Operations, Any); r.anyOperation && len(c.rule.Operations) > 1 {
+		c.fault("operations", -1, "* stands for all of them, and not beside others")
+	}
+	if r.anyOperation {
 		r.operations = c.operations
 	} else {
 		r.operations = newSet(c.rule.Operations)

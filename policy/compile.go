@@ -37,6 +37,7 @@ type rule struct {
 	labels       []label
 	methods      set[string]
 	paths        []pattern.Path
+	pathsOutside bool                 // the index has not seen to the paths
 	query        map[string]parameter // nil where the rule does not bound the query
 	when         *condition.Condition // nil for none
 	reads        condition.Reads

@@ -3,6 +3,7 @@ package policy
 import (
 	"math/bits"
 
+	"github.com/signerd/signerd/policy/condition"
 	"github.com/signerd/signerd/policy/limit"
 )
 
@@ -25,9 +26,19 @@ func (p *Policy) Decide(q Question) Decision {
 			if matches && d.take(r, &q) {
 				return d
 			}
+			if r.limited && !r.shadow && d.Permit != nil && tooCostly(err) {
+				// The caller chose what made it so, and must not get around the limit by that.
+				d.Charges = append(d.Charges, limit.Charge{Rule: r.name, Rates: r.limits})
+			}
 		}
 	}
 	return d
+}
+
+// tooCostly reports whether a condition was not evaluated for its cost, or for that of others.
+func tooCostly(err error) bool {
+	failed, ok := err.(*condition.EvalError) // as Eval gives it, unwrapped
+	return ok && failed.Reason == condition.ReasonCost
 }
 
 // dependsOn reports whether a rule can still change the decision, or, in shadow, would. Rules come in the order of turn.

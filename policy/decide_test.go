@@ -46,13 +46,11 @@ func TestARuleMatchesWhatItNames(t *testing.T) {
 		{"another operation", policy.Rule{}, asked{operation: read}, false},
 		{"the second operation", policy.Rule{Operations: operations(sign, read)}, asked{operation: read}, true},
 		{"every operation", policy.Rule{Operations: every}, asked{operation: read}, true},
-		{"every operation beside a name", policy.Rule{Operations: operations(read, policy.Any)}, asked{}, true},
 		{"an operation that does not exist", policy.Rule{Operations: every}, asked{operation: "Everything"}, false},
 		{"the star as an operation", policy.Rule{Operations: every}, asked{operation: policy.Any}, false},
 		{"an operation in another case", policy.Rule{Operations: every}, asked{operation: "getkey"}, false},
 
 		{"an operation on no key that is named", policy.Rule{Operations: operations(list)}, asked{operation: list, key: noKey}, true},
-		{"an operation on no key that is named beside the star", policy.Rule{Operations: operations(list, policy.Any), Keys: texts("*")}, asked{operation: list, key: noKey}, true},
 		{"an operation on no key, of every operation on every key", policy.Rule{Operations: every, Keys: texts("*")}, asked{operation: setPolicy, key: noKey}, true},
 		{"an operation on no key, of every operation on one key", policy.Rule{Operations: every}, asked{operation: setPolicy, key: noKey}, false},
 		{"an operation on no key, of an environment", policy.Rule{Operations: operations(list), Environments: texts("prod", "sandbox")}, asked{operation: list, key: noKey}, false},

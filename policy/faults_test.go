@@ -64,7 +64,7 @@ func TestAFaultyRuleIsNamedByItsPlace(t *testing.T) {
 
 		{"no operations", allow(policy.Rule{Operations: []policy.Operation{}}), "rules[1].operations", "missing or empty"},
 		{"an unknown operation", allow(policy.Rule{Operations: operations(sign, "Sign")}), "rules[1].operations[1]", "unknown operation"},
-		{"an unknown operation beside the star", allow(policy.Rule{Operations: operations("", policy.Any)}), "rules[1].operations[0]", "unknown operation"},
+		{"the star beside an operation", allow(policy.Rule{Operations: operations(policy.Any, sign)}), "rules[1].operations", "* stands for all of them"},
 
 		{"an unknown environment", allow(policy.Rule{Environments: texts("prod", "staging")}), "rules[1].environments[1]", "wanted sandbox or prod"},
 		{"an empty environment", allow(policy.Rule{Environments: texts("")}), "rules[1].environments[0]", "wanted sandbox or prod"},

@@ -75,7 +75,7 @@ func drawRule(t *rapid.T, name string, s shape) policy.Rule {
 	case 2:
 		r.Operations = operations(policy.Any)
 	case 3:
-		r.Operations = some(t, "operations", 1, 3, operations(read, status, list, sign, policy.Any))
+		r.Operations = some(t, "operations", 1, 3, operations(read, status, list, sign))
 	}
 	conditions := slices.Clone(plainConditions)
 	if !s.noKeyFacts {

@@ -27,7 +27,7 @@ type table map[string]*leaf
 
 // leaf has the rules of some callers for one key.
 type leaf struct {
-	everywhere []place // those that name no paths
+	everywhere []place // those that name no paths, or whose paths are not in the index
 	paths      *byPath // nil if all do
 }
 
@@ -38,6 +38,7 @@ func newIndex(rules []*rule) index {
 	tables := make(map[pattern.SPIFFE]table)
 	for i, r := range rules {
 		p, keys := place(i), r.indexedKeys()
+		r.pathsOutside = r.spreads(keys)
 		if r.callers.any {
 			x.anybody.add(p, r, keys)
 			continue // that is everybody
@@ -76,6 +77,13 @@ func (r *rule) indexedKeys() []string {
 	return append([]string{""}, r.keys...)
 }
 
+// spreads reports whether a rule names too many callers, keys and paths to have an entry for each of their combinations. Its
+// paths are then looked at when it is tried.
+func (r *rule) spreads(keys []string) bool {
+	callers := max(1, len(r.callers.exact)+len(r.callers.patterns))
+	return callers*len(keys)*len(r.paths) > maxSpread*(callers+len(keys)+len(r.paths))
+}
+
 func (t table) add(p place, r *rule, keys []string) {
 	for _, key := range keys {
 		l := t[key]
@@ -88,7 +96,7 @@ func (t table) add(p place, r *rule, keys []string) {
 }
 
 func (l *leaf) add(p place, r *rule) {
-	if len(r.paths) == 0 {
+	if len(r.paths) == 0 || r.pathsOutside {
 		l.everywhere = append(l.everywhere, p)
 		return
 	}

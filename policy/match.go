@@ -9,7 +9,7 @@ import (
 
 // matches reports whether a rule matches that the index led to. An error says that its condition could not be evaluated.
 func (r *rule) matches(q *Question, in *input) (bool, error) {
-	if r.elsewhere(q) != "" || r.mismatch(q) != "" {
+	if r.elsewhere(q) != "" || r.pathsOutside && !r.pathMatches(q) || r.mismatch(q) != "" {
 		return false, nil
 	}
 	return r.conditionMatches(q, in)

@@ -105,6 +105,9 @@ func (s *keyService) ListKeys(ctx context.Context, in *adminv1.ListKeysRequest) 
 	out := &adminv1.ListKeysResponse{}
 	for name := string(after); ; {
 		page := keys.List(name, size+1)
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		for _, listed := range page {
 			name = listed.Name
 			// As it was when the policy was what decides here; a key that is newer is on the next list.

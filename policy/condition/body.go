@@ -216,7 +216,11 @@ func (it *iterator) Next() ref.Val                          { return it.value() 
 
 func (it *iterator) more() bool { return it.at < it.end }
 
+// itemSteps is what a step to the next item costs: CEL's own count of a loop takes longer the more items there were.
+const itemSteps = 6
+
 func (it *iterator) value() ref.Val {
+	it.body.budget.spend(itemSteps)
 	at := it.at
 	if it.names {
 		it.at++

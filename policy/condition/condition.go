@@ -27,6 +27,7 @@
 package condition
 
 import (
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -84,6 +85,9 @@ func Compile(source string) (*Condition, error) {
 	}
 	if !utf8.ValidString(source) {
 		return nil, &Error{1, 1, "it is not UTF-8"}
+	}
+	if strings.ContainsAny(strings.ReplaceAll(source, "\r\n", "\n"), "\r\u0085\u2028\u2029") {
+		return nil, &Error{1, 1, "it has a line end that CEL takes for none, so that a comment would go on past it; wanted \\n"}
 	}
 	e, err := environment()
 	if err != nil {

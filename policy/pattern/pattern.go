@@ -88,8 +88,8 @@ func checkCharacters(text string) error {
 			return errors.New("it holds a ?; patterns are of the path alone, the query takes no part")
 		case r == '#':
 			return errors.New("it holds a #, which paths do not; patterns are of the path alone")
-		case r == '{' || r == '}':
-			return errors.New("it holds a brace, as templates of paths do; here * stands for one segment")
+		case strings.ContainsRune("{}<>", r):
+			return errors.New("it holds a bracket, as templates of paths do; here * stands for one segment")
 		case r == ';' || r == '\\':
 			return fmt.Errorf("it holds a %c; programs disagree on what that means in a path, and only ** allows such paths", r)
 		case unreadable(r):

@@ -55,7 +55,7 @@ func TestAPatternIsReadOrToldWhatIsWrong(t *testing.T) {
 		{"a segment after two stars", "/v1/**/buy", "nothing may follow **"},
 		{"a slash after two stars", "/v1/**/", "nothing may follow **"},
 		{"two stars twice", "/**/**", "nothing may follow **"},
-		{"a template of a path", "/v1/customers/{id}/cards", "it holds a brace"},
+		{"a template of a path", "/v1/customers/{id}/cards", "it holds a bracket"},
 		{"a route of a web framework", "/v1/customers/:id", "segment 3 begins with a colon"},
 		{"a query", "/v1?a=b", "it holds a ?; patterns are of the path alone"},
 		{"a fragment", "/v1#a", "it holds a #"},

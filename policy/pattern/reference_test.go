@@ -15,7 +15,7 @@ var (
 	oddEscape     = regexp.MustCompile(`(?i)%(?:2F|5C|2E|25|3B|3F|23|[01].|7F)`)
 	oddCharacter  = regexp.MustCompile(`[\x{00}-\x{1F}\x{7F}-\x{9F}\x{2028}\x{2029}\x{FEFF}]`)
 	oddSpace      = regexp.MustCompile(`/\p{Z}|\p{Z}(?:/|\z)`)
-	oddForPattern = regexp.MustCompile(`[%?#;\\{}]|/:`)
+	oddForPattern = regexp.MustCompile(`[%?#;\\{}<>]|/:`)
 )
 
 // referenceReading is the one reading of a path, if there is one.
