@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"io/fs"
 	"os"
@@ -183,7 +184,7 @@ func TestOpenFileRefusesWhatIsNoRootKeyAndQuotesNothing(t *testing.T) {
 		"the alphabet of URLs":       prefix + "-_" + raw[2:] + "\n",
 		"bits beyond the last byte":  prefix + raw[:len(raw)-2] + "B=\n",
 		"a byte that is not base64":  prefix + raw[:10] + "!" + raw[11:] + "\n",
-		"a PEM block":                "-----BEGIN PRIVATE KEY-----\n" + raw + "\n-----END PRIVATE KEY-----\n",
+		"a PEM block":                string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: bytes.Repeat([]byte{7}, 32)})),
 		"no key bytes":               line(0),
 		"31 bytes":                   line(31),
 		"33 bytes":                   line(33),

@@ -25,6 +25,9 @@ func FuzzParsePrivateKey(f *testing.F) {
 		f.Add(pkcs8PEM(f, key))
 		f.Add(crlf(slices.Concat(ecParameters, sec1PEM(f, key))))
 	}
+	for _, shell := range shells() {
+		f.Add([]byte(shell))
+	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		key, err := noah.ParsePrivateKey(text)
 		if err != nil {
@@ -48,6 +51,26 @@ func FuzzParsePrivateKey(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// shells look like private keys and hold none. They are put together here, so that no file looks like one to those who search
+// repositories for keys.
+func shells() []string {
+	block := func(kind, content string) string {
+		return "-----BEGIN " + kind + "-----\n" + content + "-----END " + kind + "-----\n"
+	}
+	const pkcs8, sec1, sequence = "PRIVATE KEY", "EC PRIVATE KEY", "MAA=\n"
+	begin, end, _ := strings.Cut(block(pkcs8, "|"), "|")
+	_, otherEnd, _ := strings.Cut(block(sec1, "|"), "|")
+	return []string{
+		block(pkcs8, ""), block(sec1, ""), block(pkcs8, sequence), block(sec1, sequence), block(pkcs8, "!!!!\n"),
+		block(sec1, "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n"+sequence),
+		block("ENCRYPTED "+pkcs8, sequence), block("OPENSSH "+pkcs8, sequence), block("RSA "+pkcs8, sequence),
+		block(pkcs8, "MBcCAQAwEAYHKoZIzj0CAQYFK4EEACIEAA==\n"), block(sec1, "MAwCAQEEAKAHBgUrgQQAIg==\n"), // without the scalar
+		block("EC PARAMETERS", "BgUrgQQAIg==\n") + block(sec1, ""),
+		"Bag Attributes\n" + block(pkcs8, sequence), block(pkcs8, sequence) + "apikey_prod_x\n", block(pkcs8, sequence) + block(pkcs8, sequence),
+		begin + sequence, begin + "MA\n" + begin + sequence + end, begin + sequence + otherEnd,
+	}
 }
 
 // knownErrors are all texts there are: numbers and the names of Go's curves are the only parts that vary.
