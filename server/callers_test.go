@@ -13,22 +13,22 @@ import (
 	"github.com/signerd/signerd/server"
 )
 
-func TestEveryRPCAnswersWhomAGrantAllowsAndNobodyElse(t *testing.T) {
+func TestEveryRPCAnswersWhomARuleAllowsAndNobodyElse(t *testing.T) {
 	t.Parallel()
 	const mayOnly, mayAllBut = 20000, 30000 // and the RPC's index
 	rpcs := server.RPCs()
-	grants := []allowance{everything(t, operator)}
+	rules := []allowance{everything(t, operator)}
 	for i, rpc := range rpcs {
 		op := policy.Operation(rpc.Name())
 		others := slices.DeleteFunc(server.Operations(), func(o policy.Operation) bool { return o == op })
-		grants = append(grants,
-			grant(t, mayOnly+uint32(i), []string{nameOf(rpc)}, op),
-			grant(t, mayAllBut+uint32(i), []string{policy.Any}, others...))
+		rules = append(rules,
+			allows(t, mayOnly+uint32(i), []string{nameOf(rpc)}, op),
+			allows(t, mayAllBut+uint32(i), []string{policy.Any}, others...))
 		if rpc.KeyField() != "" {
-			grants = append(grants, grant(t, mayAllBut+uint32(i), []string{"another-key", nameOf(rpc) + "-2"}, op))
+			rules = append(rules, allows(t, mayAllBut+uint32(i), []string{"another-key", nameOf(rpc) + "-2"}, op))
 		}
 	}
-	r := start(t, setup{grants: grants})
+	r := start(t, setup{rules: rules})
 	for i, rpc := range rpcs {
 		t.Run(string(rpc.Name()), func(t *testing.T) {
 			r.prepare(t, rpc)
@@ -49,7 +49,7 @@ func TestEveryRPCAnswersWhomAGrantAllowsAndNobodyElse(t *testing.T) {
 				t.Errorf("the log names somebody: %+v", logged)
 			}
 			if rpc.Name() == "SetPolicy" {
-				defer r.setPolicy(t, grants...) // for the RPCs that follow
+				defer r.setPolicy(t, rules...) // for the RPCs that follow
 			}
 			if err := call(mayOnly + uint32(i)); err != nil {
 				t.Errorf("the one that may got %v: %v", err, status.Convert(err).Details())
@@ -60,7 +60,7 @@ func TestEveryRPCAnswersWhomAGrantAllowsAndNobodyElse(t *testing.T) {
 
 func TestAnEmptyPolicyAllowsNobody(t *testing.T) {
 	t.Parallel()
-	r := start(t, setup{grants: []allowance{}})
+	r := start(t, setup{rules: []allowance{}})
 	for _, rpc := range server.RPCs() {
 		_, out := rpc.Messages()
 		r.refused(t, r.conn.Invoke(as(t, operator), rpc.Path, minimal(t, rpc, "a"), out), codes.PermissionDenied, "DENIED")
@@ -70,7 +70,7 @@ func TestAnEmptyPolicyAllowsNobody(t *testing.T) {
 func TestTheKernelSaysWhoCalls(t *testing.T) {
 	t.Parallel()
 	self := uint32(os.Geteuid())
-	r := start(t, setup{peers: true, grants: []allowance{grant(t, self, []string{policy.Any}, "GetStatus"), everything(t, self+1)}})
+	r := start(t, setup{peers: true, rules: []allowance{allows(t, self, []string{policy.Any}, "GetStatus"), everything(t, self+1)}})
 	// What the caller says of itself counts for nothing.
 	status, err := r.system.GetStatus(as(t, self+1), &adminv1.GetStatusRequest{})
 	must(t, err)

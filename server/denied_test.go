@@ -61,11 +61,11 @@ func TestADeniedCallerCannotTellWhetherAKeyExists(t *testing.T) {
 			others = append(others, op)
 		}
 	}
-	grants := []allowance{everything(t, operator), grant(t, allowedElsewhere, []string{"elsewhere"}, policy.Any)}
+	rules := []allowance{everything(t, operator), allows(t, allowedElsewhere, []string{"elsewhere"}, policy.Any)}
 	for i := range others { // one caller for each operation that it may not do
-		grants = append(grants, grant(t, allowedOtherwise+uint32(i), keys, slices.Concat(others[:i], others[i+1:], []policy.Operation{"ListKeys", "GetStatus"})...))
+		rules = append(rules, allows(t, allowedOtherwise+uint32(i), keys, slices.Concat(others[:i], others[i+1:], []policy.Operation{"ListKeys", "GetStatus"})...))
 	}
-	r := start(t, setup{grants: grants})
+	r := start(t, setup{rules: rules})
 	r.inEveryState(t)
 
 	allRPCs := make(map[string]string) // what was heard, and where first

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // Callers of the tests, by uid.
 const (
-	operator = 1000 // may do everything, unless a test gives other grants
+	operator = 1000 // may do everything, unless a test gives other rules
 	stranger = 4711 // is in no rule
 	// administrator is one in the configuration file, and in no rule.
 	administrator = 999
@@ -50,7 +50,7 @@ const callerHeader = "test-uid"
 type setup struct {
 	metrics      server.Metrics
 	gateway      http.RoundTripper // Noon; by default one that answers every login
-	grants       []allowance       // default: operator may do everything
+	rules        []allowance       // default: operator may do everything
 	sandboxOnly  []string          // callers that get no prod key
 	identify     server.Identify   // default: byHeader
 	peers        bool              // identify by the kernel's word, as in production
@@ -89,10 +89,10 @@ func start(t testing.TB, s setup) *rig {
 		anchor = durable.File{Path: filepath.Join(dir, "anchor"), Max: 1 << 10, Mode: 0o600}
 	}
 	r.keys = openKeys(t, r.store, anchor, r.clock)
-	if s.grants == nil {
-		s.grants = []allowance{everything(t, operator)}
+	if s.rules == nil {
+		s.rules = []allowance{everything(t, operator)}
 	}
-	r.setPolicy(t, s.grants...)
+	r.setPolicy(t, s.rules...)
 	bounds, err := policy.NewBounds([]string{"unix:uid=" + strconv.Itoa(administrator)}, s.sandboxOnly, server.Always())
 	must(t, err)
 	if s.identify == nil && !s.peers {
@@ -346,10 +346,10 @@ func caller(t testing.TB, uid uint32) policy.Caller {
 }
 
 func everything(t testing.TB, uid uint32) allowance {
-	return grant(t, uid, []string{policy.Any}, policy.Any)
+	return allows(t, uid, []string{policy.Any}, policy.Any)
 }
 
-func grant(t testing.TB, uid uint32, keys []string, operations ...policy.Operation) allowance {
+func allows(t testing.TB, uid uint32, keys []string, operations ...policy.Operation) allowance {
 	return allowance{Callers: []policy.Caller{caller(t, uid)}, Keys: keys, Operations: operations}
 }
 

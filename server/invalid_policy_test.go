@@ -59,6 +59,7 @@ func invalidPolicies() []invalid {
 		{"no operation", "operation", &adminv1.PolicyRequest{Caller: "unix:uid=1", Key: "absent"}},
 		{"an operation that there is not", "operation", &adminv1.PolicyRequest{Caller: "unix:uid=1", Operation: "Sign"}},
 		{"labels of a key that is not described", "environment", &adminv1.PolicyRequest{Caller: "unix:uid=1", Key: "a", Labels: map[string]string{"a": "b"}, Operation: "GetKey"}},
+		{"a key to be made, of no environment", "environment", &adminv1.PolicyRequest{Caller: "unix:uid=1", Key: "a", Operation: "CreateKey"}},
 		{"a path for an operation that signs nothing", "method", &adminv1.PolicyRequest{Caller: "unix:uid=1", Operation: "GetStatus", Path: "/a"}},
 		{"a malformed path", "path", &adminv1.PolicyRequest{Caller: "unix:uid=1", Key: "a", Operation: "SignNoahRequest", Method: "GET", Path: "a"}},
 		{"query parameters for Noba", "query_params", &adminv1.PolicyRequest{Caller: "unix:uid=1", Key: "a", Operation: "ComputeNobaSignature", Method: "GET", Path: "/a",

@@ -24,7 +24,7 @@ const (
 func TestANOAHKeyLivesFromItsMakingToItsNextVersion(t *testing.T) {
 	t.Parallel()
 	const colleague = 1001
-	r := start(t, setup{bolt: true, grants: []allowance{everything(t, operator), everything(t, colleague)}})
+	r := start(t, setup{bolt: true, rules: []allowance{everything(t, operator), everything(t, colleague)}})
 	partner := partners.NewNOAH("sandbox", r.clock.Now)
 	began := timestamppb.New(r.clock.Now())
 	labels := map[string]string{"team": "payments", "cost.center": "42 – Köln"}

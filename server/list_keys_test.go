@@ -39,15 +39,15 @@ func TestPagesAreFullAndHoldWhatTheCallerMayGet(t *testing.T) {
 	visible := map[uint32][]string{
 		operator: all, first: all[:1], middle: {"a0", "ab", "b"}, everyOther: {"0", "a-b", "ab", "b-1", "z"}, none: nil,
 	}
-	grants := []allowance{everything(t, operator), grant(t, none, all, "ListKeys"),
+	rules := []allowance{everything(t, operator), allows(t, none, all, "ListKeys"),
 		// What one may do otherwise does not count.
-		grant(t, first, all, "GetPublicKey"), grant(t, middle, all, "SignNoahRequest", "ComputeNobaSignature")}
+		allows(t, first, all, "GetPublicKey"), allows(t, middle, all, "SignNoahRequest", "ComputeNobaSignature")}
 	for uid, names := range visible {
 		if len(names) > 0 && uid != operator {
-			grants = append(grants, grant(t, uid, names, "GetKey"), grant(t, uid, []string{"no-such-key"}, "ListKeys"))
+			rules = append(rules, allows(t, uid, names, "GetKey"), allows(t, uid, []string{"no-such-key"}, "ListKeys"))
 		}
 	}
-	r := start(t, setup{grants: grants})
+	r := start(t, setup{rules: rules})
 	for _, i := range []int{4, 0, 8, 2, 6, 1, 3, 7, 5} {
 		r.importedNoba(t, all[i])
 	}

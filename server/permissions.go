@@ -23,6 +23,8 @@ type permission struct {
 	scope     scope
 	// covers is what of a request the signature covers; rules may decide by nothing else.
 	covers policy.Covers
+	// makesKey marks what is decided by the key that there will be.
+	makesKey bool
 	// always marks what administrators may do whatever the policy says.
 	always bool
 }
@@ -33,8 +35,8 @@ var permissions = map[string]permission{
 	signerdv1.SignerService_ComputeNobaSignature_FullMethodName: {operation: "ComputeNobaSignature", covers: policy.Covers{Method: true, Path: true, Body: true}},
 	signerdv1.SignerService_GetNoonSession_FullMethodName:       {operation: "GetNoonSession"},
 
-	adminv1.KeyService_CreateKey_FullMethodName:          {operation: "CreateKey"},
-	adminv1.KeyService_ImportKey_FullMethodName:          {operation: "ImportKey"},
+	adminv1.KeyService_CreateKey_FullMethodName:          {operation: "CreateKey", makesKey: true},
+	adminv1.KeyService_ImportKey_FullMethodName:          {operation: "ImportKey", makesKey: true},
 	adminv1.KeyService_GetKey_FullMethodName:             {operation: getKey},
 	adminv1.KeyService_ListKeys_FullMethodName:           {operation: "ListKeys", scope: onSystem}, // it shows the keys that the caller may get
 	adminv1.KeyService_UpdateKey_FullMethodName:          {operation: "UpdateKey"},

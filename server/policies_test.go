@@ -22,7 +22,7 @@ import (
 
 func TestAPolicyTakesEffectOnTheNextRequestOfAnOpenConnection(t *testing.T) {
 	t.Parallel()
-	r := start(t, setup{grants: []allowance{everything(t, operator)}})
+	r := start(t, setup{rules: []allowance{everything(t, operator)}})
 	r.importedNOAH(t, "a")
 	app := as(t, application)
 	_, err := r.signNOAH(app, "a")
@@ -407,7 +407,7 @@ func TestWhatIsSaidOfABrokenPolicyIsBounded(t *testing.T) {
 
 func TestNobodyUnknownSetsAPolicy(t *testing.T) {
 	t.Parallel()
-	r := start(t, setup{grants: []allowance{{Callers: []policy.Caller{caller(t, operator)}, Keys: []string{"*"}, Operations: []policy.Operation{"*"}}}})
+	r := start(t, setup{rules: []allowance{{Callers: []policy.Caller{caller(t, operator)}, Keys: []string{"*"}, Operations: []policy.Operation{"*"}}}})
 	in := &adminv1.SetPolicyRequest{Policy: withRules(), Generation: r.inForce(t).GetGeneration()}
 	_, err := r.policy.SetPolicy(t.Context(), in)
 	r.refused(t, err, codes.Unauthenticated, "NO_IDENTITY")

@@ -39,14 +39,14 @@ type tlsRig struct {
 func startTLS(t *testing.T) *tlsRig {
 	t.Helper()
 	self := uint32(os.Geteuid())
-	grants := []allowance{everything(t, self)}
+	rules := []allowance{everything(t, self)}
 	for _, text := range []string{orders, shipping} {
 		c, err := policy.ParseCaller(text)
 		must(t, err)
-		grants = append(grants, allowance{Callers: []policy.Caller{c}, Keys: []string{policy.Any}, Operations: []policy.Operation{policy.Any}})
+		rules = append(rules, allowance{Callers: []policy.Caller{c}, Keys: []string{policy.Any}, Operations: []policy.Operation{policy.Any}})
 	}
 	m := &counted{handshakes: make(chan struct{}, 1000)}
-	r := &tlsRig{rig: start(t, setup{peers: true, grants: grants, metrics: m}), roots: x509.NewCertPool(), metrics: m}
+	r := &tlsRig{rig: start(t, setup{peers: true, rules: rules, metrics: m}), roots: x509.NewCertPool(), metrics: m}
 	r.importedNOAH(t, "a")
 
 	now := r.clock.Now()

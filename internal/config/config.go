@@ -384,7 +384,6 @@ func describe(path string, err error) error {
 			continue
 		}
 		text = strings.ReplaceAll(text, "not found in type config.", "is unknown in ")
-		text = strings.ReplaceAll(text, "field grants is unknown in Config", "field grants is unknown in Config: rules are in the policy now (signerctl policy apply)")
 		messages[i] = fmt.Sprintf("%s:%s: %s", path, number, text)
 	}
 	return errors.New(strings.Join(messages, "\n"))

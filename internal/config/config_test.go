@@ -53,7 +53,6 @@ func TestEveryFaultIsNamedWithFileAndLine(t *testing.T) {
 		{"a malformed mode", strings.Replace(valid, "app.sock}", "app.sock, mode: rw}", 1), ":4: wanted permission bits"},
 		{"a mode in decimal", strings.Replace(valid, "app.sock}", "app.sock, mode: 432}", 1), ":4: wanted permission bits"},
 		{"an unknown log level", valid + "log_level: loud\n", ":6: log_level: wanted debug"},
-		{"rules where they were before", valid + "grants:\n  - callers: [unix:uid=1]\n", ":6: field grants is unknown in Config: rules are in the policy now"},
 		{"a malformed administrator", valid + "administrators:\n  - unix:uid=1\n  - alice\n", ":8: administrators[1]: wanted unix:uid=N"},
 		{"the overflow uid as an administrator", valid + "administrators: [unix:uid=65534]\n", ":6: administrators[0]: uid 65534 is nobody"},
 		{"everybody as an administrator", valid + "administrators: ['*']\n", ":6: administrators[0]: not everybody"},
