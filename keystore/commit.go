@@ -59,20 +59,9 @@ func (k *Keystore) commit(ctx context.Context, s *snapshot, name string, plainte
 	if err != nil {
 		return err
 	}
-	// A change that the caller no longer waits for is still made whole: its outcome must be known.
-	ctx = context.WithoutCancel(ctx)
-	revision, err := k.config.Store.Commit(ctx, []Change{
-		{Record: record, Expect: s.generation[name]},
-		{Record: headRecord, Expect: s.generation[nameHead]},
-	})
-	switch {
-	case errors.Is(err, ErrConflict):
-		return errRace
-	case errors.Is(err, ErrStoreClosed):
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	case err != nil:
-		k.uncertain = true
-		return fmt.Errorf("%w: writing it: %w", ErrUnavailable, err)
+	revision, err := k.put(ctx, Change{Record: record, Expect: s.generation[name]}, Change{Record: headRecord, Expect: s.generation[nameHead]})
+	if err != nil {
+		return err
 	}
 	n := s.next(revision, h, name)
 	put(n)
@@ -81,10 +70,36 @@ func (k *Keystore) commit(ctx context.Context, s *snapshot, name string, plainte
 	return k.raiseAnchor()
 }
 
+// put writes changes in one transaction. errRace when the store moved on since they were decided.
+func (k *Keystore) put(ctx context.Context, changes ...Change) (revision uint64, err error) {
+	// A change that the caller no longer waits for is still made whole: its outcome must be known.
+	revision, err = k.config.Store.Commit(context.WithoutCancel(ctx), changes)
+	switch {
+	case errors.Is(err, ErrConflict):
+		return 0, errRace
+	case errors.Is(err, ErrStoreClosed):
+		return 0, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	case err != nil:
+		k.uncertain = true
+		return 0, fmt.Errorf("%w: writing it: %w", ErrUnavailable, err)
+	}
+	return revision, nil
+}
+
+// after is the revision of the snapshot that a commit makes of s. The expectations of a commit do not cover every record: where
+// the store's revision says that another commit may have come between, the next snapshot stays at the revision of s, so that
+// Follow reads the store again.
+func (s *snapshot) after(committed uint64) uint64 {
+	if committed == s.revision+1 {
+		return committed
+	}
+	return s.revision
+}
+
 // next is the snapshot after a record was written, for put to complete. It is not shared yet.
 func (s *snapshot) next(revision uint64, h head, name string) *snapshot {
 	n := *s
-	n.revision, n.head, n.generation = revision, h, maps.Clone(s.generation)
+	n.revision, n.head, n.generation = s.after(revision), h, maps.Clone(s.generation)
 	n.generation[name], n.generation[nameHead] = h.counter, h.counter
 	return &n
 }

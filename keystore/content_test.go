@@ -62,6 +62,9 @@ var contentTests = []struct {
 	{"a fence of a newer format", "fence", func(o object) { o["format"] = 2 }, "malformed"},
 	{"a fence with a short key", "fence", func(o object) { o["pepper"] = make([]byte, 16) }, "malformed"},
 	{"a fence with an unknown field", "fence", func(o object) { o[canary] = 1 }, "cannot be read"},
+	{"an audit log's key of a newer format", "audit-key", func(o object) { o["format"] = 2 }, "malformed"},
+	{"an audit log's key that is short", "audit-key", func(o object) { o["seed"] = []byte(canary) }, "malformed"},
+	{"an audit log's key with an unknown field", "audit-key", func(o object) { o[canary] = 1 }, "cannot be read"},
 	{"a head of a newer format", "head", func(o object) { o["format"] = 2 }, "its format is 2"},
 	{"a head with another counter", "head", func(o object) { o["counter"] = o["counter"].(float64) + 1 }, "its counter is not its generation"},
 	{"a head whose root does not fit", "head", func(o object) { o["root"] = make([]byte, 32) }, "its root does not fit"},
@@ -129,7 +132,7 @@ func TestAProperRecordThatTheHeadDoesNotListIsNamed(t *testing.T) {
 }
 
 func TestWhatFollowsARecordsContentIsNotIgnored(t *testing.T) {
-	for _, record := range []string{"key/" + name, "fence", "head"} {
+	for _, record := range []string{"key/" + name, "fence", "audit-key", "head"} {
 		for _, more := range []string{"{}", "]", "\x00", canary} {
 			c := inMemory(t)
 			importKey(t, initialize(t, c), name, noba.Name, upstream.Prod)
@@ -145,7 +148,7 @@ func TestAnEditThatKeepsTheRulesOpens(t *testing.T) {
 	k := initialize(t, c)
 	importKey(t, k, name, noba.Name, upstream.Prod)
 	same := func(plaintext []byte) []byte { return plaintext }
-	for _, record := range []string{"key/" + name, "fence", "head"} {
+	for _, record := range []string{"key/" + name, "fence", "audit-key", "head"} {
 		reseal(t, c, record, same)
 	}
 	if got := open(t, c).Lookup(name); describe(got) != "on: 1 ENABLED active" {

@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 )
 
@@ -55,6 +56,20 @@ func Smuggle(ctx context.Context, c Config, from, to string, edit func(plaintext
 	generation := s.head.counter
 	_, err = c.Store.Commit(ctx, []Change{{Record: Record{to, generation, s.sealer.seal(to, generation, plaintext)}}})
 	return err
+}
+
+// RootOf is the root of a head with these entries, as they are sealed.
+func RootOf(entries []byte) []byte {
+	var list []headEntry
+	if err := decode(entries, &list); err != nil {
+		panic(err)
+	}
+	h := head{entries: make(map[string]entry)}
+	for _, e := range list {
+		h.entries[e.Name] = entry{e.Generation, [sha256.Size]byte(e.SHA256)}
+	}
+	root := h.root()
+	return root[:]
 }
 
 func edited(ctx context.Context, c Config, s *snapshot, name string, edit func([]byte) []byte) (Record, error) {

@@ -2,7 +2,6 @@ package keystore_test
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/signerd/signerd/internal/checkpoint"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/keystore/memory"
 	"github.com/signerd/signerd/upstream"
@@ -75,9 +75,9 @@ type noted struct {
 	log *[]string
 }
 
-func (n *noted) Write(b []byte) error {
-	err := n.anchor.Write(b)
-	what := fmt.Sprint("anchor ", binary.BigEndian.Uint64(b))
+func (n *noted) Write(key *checkpoint.Signer, state checkpoint.Store) error {
+	err := n.anchor.Write(key, state)
+	what := fmt.Sprint("anchor ", state.Counter)
 	if err != nil {
 		what += " failed"
 	}
@@ -293,9 +293,9 @@ func TestWhateverFailsWhatWasAcknowledgedStaysAndTheStoreOpens(t *testing.T) {
 			} else if !errors.Is(err, keystore.ErrUnavailable) {
 				rt.Fatalf("error %v, want ErrUnavailable", err)
 			}
-			counter, anchored := contentsNow(t, p.store.Store)["head"].Generation, binary.BigEndian.Uint64(p.anchor.content)
-			if counter < anchored || counter > anchored+1 {
-				rt.Fatalf("the store is at %d and its anchor at %d", counter, anchored)
+			at, anchored := contentsNow(t, p.store.Store)["head"].Generation, counter(rt, p.anchor.content)
+			if at < anchored || at > anchored+1 {
+				rt.Fatalf("the store is at %d and its anchor at %d", at, anchored)
 			}
 			crashed := p.c
 			crashed.Store, crashed.Anchor = p.store.Store, &anchor{content: p.anchor.content}

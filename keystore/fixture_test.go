@@ -1,7 +1,6 @@
 package keystore_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -10,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -18,7 +18,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/signerd/signerd/internal/durable"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/signerd/signerd/audit"
+	"github.com/signerd/signerd/internal/checkpoint"
 	"github.com/signerd/signerd/internal/rootkey"
 	"github.com/signerd/signerd/internal/secret"
 	"github.com/signerd/signerd/keystore"
@@ -31,7 +34,8 @@ import (
 
 const tester keystore.Actor = "unix:uid=1000"
 
-// anchor is a keystore.Anchor in memory. What Write returns, if not nil, is what it did not write.
+// anchor is a keystore.Anchor in memory: a signed checkpoint, nil for none. What Write returns, if not nil, is what it did not
+// write.
 type anchor struct {
 	mu      sync.Mutex
 	content []byte
@@ -39,21 +43,44 @@ type anchor struct {
 	writes  int
 }
 
-func (a *anchor) Read() ([]byte, error) {
+func (a *anchor) Exists() (bool, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return bytes.Clone(a.content), nil
+	return a.content != nil, nil
 }
 
-func (a *anchor) Write(b []byte) error {
+func (a *anchor) Read(key note.Verifier) (checkpoint.Store, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.content == nil {
+		return checkpoint.Store{}, fs.ErrNotExist
+	}
+	c, err := checkpoint.Open(a.content, key)
+	return c.Store, err
+}
+
+func (a *anchor) Write(key *checkpoint.Signer, state checkpoint.Store) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.fail != nil {
 		return a.fail
 	}
 	a.writes++
-	a.content = bytes.Clone(b)
-	return nil
+	signed, err := checkpoint.Checkpoint{Origin: key.Name(), Store: state}.Sign(key)
+	a.content = signed
+	return err
+}
+
+// counter is the one that an anchor's content says, whoever signed it.
+func counter(t interface{ Fatal(...any) }, content []byte) (n uint64) {
+	lines := strings.Split(string(content), "\n")
+	if len(lines) < 4 {
+		t.Fatal("the anchor is no checkpoint")
+	}
+	if _, err := fmt.Sscanf(lines[3], "store %d ", &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // newRootKey makes a root key as signerd init does.
@@ -94,9 +121,10 @@ func configure(s keystore.Store, a keystore.Anchor) keystore.Config {
 
 func inMemory(*testing.T) keystore.Config { return configure(memory.New(), &anchor{}) }
 
-func onDisk(t *testing.T) keystore.Config {
+func onDisk(t *testing.T) keystore.Config { return onDiskIn(t, t.TempDir()) }
+
+func onDiskIn(t *testing.T, dir string) keystore.Config {
 	t.Helper()
-	dir := t.TempDir()
 	path := filepath.Join(dir, "store.db")
 	if err := bolt.Create(path); err != nil {
 		t.Fatal(err)
@@ -110,7 +138,7 @@ func onDisk(t *testing.T) keystore.Config {
 			t.Error(err)
 		}
 	})
-	return configure(s, durable.File{Path: filepath.Join(dir, "anchor"), Max: 4096, Mode: 0o600})
+	return configure(s, audit.NewAnchorFile(filepath.Join(dir, "anchor")))
 }
 
 // backends are the ways to keep a keystore.

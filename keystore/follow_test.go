@@ -2,7 +2,6 @@ package keystore_test
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -48,6 +47,10 @@ func (p *process) wait(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.waitFor(revision)
+}
+
+func (p *process) waitFor(revision uint64) {
 	for {
 		p.mu.Lock()
 		seen, more := p.seen, p.more
@@ -101,9 +104,8 @@ func TestAChangeInOneProcessIsSeenByTheOther(t *testing.T) {
 	wantSame(t, "the second process", b.k, a.k)
 	// Each raised its own anchor: none lets a copy pass that is older than what it saw.
 	for _, p := range []*process{a, b} {
-		content, err := p.c.Anchor.Read()
-		if err != nil || binary.BigEndian.Uint64(content) != a.k.Stats().Counter {
-			t.Errorf("an anchor is at %d (%v), and the store at %d", binary.BigEndian.Uint64(content), err, a.k.Stats().Counter)
+		if state, err := p.c.Anchor.Read(p.k.AuditSigner()); err != nil || state.Counter != a.k.Stats().Counter {
+			t.Errorf("an anchor is at %d (%v), and the store at %d", state.Counter, err, a.k.Stats().Counter)
 		}
 		wantSame(t, "the reopened store", open(t, p.c), a.k)
 	}

@@ -9,18 +9,21 @@ import (
 	"strings"
 )
 
-// Names of records. The anchor is not in the store, but is sealed like a record.
+// Names of records. The anchor is not in the store, but damage to it is named like a record's.
 const (
-	nameHead    = "head"
-	nameKeyring = "keyring"
-	nameFence   = "fence"
-	nameAnchor  = "anchor"
-	namePolicy  = "policy"
-	prefixKey   = "key/"
+	nameHead     = "head"
+	nameKeyring  = "keyring"
+	nameFence    = "fence"
+	nameAnchor   = "anchor"
+	namePolicy   = "policy"
+	nameAuditKey = "audit-key"
+	nameAudit    = "audit"
+	prefixKey    = "key/"
 )
 
-// head is the table of contents, sealed and written with every commit. Its generation is the store's counter: every
-// commit raises it by one, and gives it to the records it writes.
+// head is the table of contents of all records but itself and the audit log's state (see auditState), sealed and written with
+// every commit of theirs. Its generation is the store's counter: every such commit raises it by one, and gives it to the
+// records it writes.
 type head struct {
 	counter uint64
 	entries map[string]entry
@@ -45,7 +48,7 @@ type headEntry struct {
 	SHA256     []byte `json:"sha256"`
 }
 
-// root is one hash over the names, generations and hashes of all records.
+// root is one hash over the names, generations and hashes of all records that the head lists.
 func (h head) root() [sha256.Size]byte {
 	sum := sha256.New()
 	var buf []byte
@@ -112,9 +115,9 @@ func (h head) compare(s *sealer, records map[string]Record) error {
 		r, ok := records[name]
 		switch {
 		case !ok:
-			problems = append(problems, Problem{name, "it is missing"})
-		case r.Generation > h.counter:
-			problems = append(problems, Problem{nameHead, fmt.Sprintf("it is older than the record %q: an older copy was put in its place", name)})
+			problems = append(problems, Problem{name, errMissing.Error()})
+		case h.isBehind(s, r):
+			problems = append(problems, olderThan(name))
 		case r.Generation < want.generation:
 			problems = append(problems, Problem{name, "it is older than the head: an older copy was put in its place"})
 		case r.Generation > want.generation:
@@ -125,19 +128,42 @@ func (h head) compare(s *sealer, records map[string]Record) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(records)) {
 		r := records[name]
-		if _, ok := h.entries[name]; ok || name == nameHead {
+		if _, ok := h.entries[name]; ok || name == nameHead || name == nameAudit {
 			continue
 		}
-		if r.Generation > h.counter {
-			problems = append(problems, Problem{nameHead, fmt.Sprintf("it is older than the record %q: an older copy was put in its place", name)})
+		if h.isBehind(s, r) {
+			problems = append(problems, olderThan(name))
 			continue
 		}
 		problems = append(problems, Problem{name, "it is in the store but not in the head"})
+	}
+	// Older programs made stores without the audit log's records.
+	_, listed := h.entries[nameAuditKey]
+	if _, there := records[nameAuditKey]; !listed && !there {
+		problems = append(problems, Problem{nameAuditKey, errMissing.Error()})
+	}
+	// The table does not list the audit log's state. It has to be there and to open all the same.
+	if _, err := openAuditState(s, records); err != nil {
+		problems = append(problems, Problem{nameAudit, err.Error()})
 	}
 	if len(problems) > 0 {
 		return problems
 	}
 	return nil
+}
+
+// isBehind reports whether a record was written after this head. The audit log's state has generations of its own, larger ones:
+// moved to another name it is no sign of an old head, and does not open.
+func (h head) isBehind(s *sealer, r Record) bool {
+	if r.Generation <= h.counter {
+		return false
+	}
+	_, err := s.open(r.Name, r.Generation, r.Sealed)
+	return err == nil
+}
+
+func olderThan(name string) Problem {
+	return Problem{nameHead, fmt.Sprintf("it is older than the record %q: an older copy was put in its place", name)}
 }
 
 // whatHappened tells a moved record from a damaged one, where it can.

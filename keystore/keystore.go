@@ -2,8 +2,9 @@
 //
 // It is for server, which looks keys up while signing and changes them for operators. Lookups read an immutable
 // snapshot: they take no lock, touch no disk and decrypt nothing. Every change is sealed and written before it is seen,
-// and anchored before it is acknowledged. Material comes out only as an opened credential, and only against a policy permit. The package knows no
-// partner (schemes are given to it), no database (see Store), and never decides who may do what.
+// and anchored before it is acknowledged. Material comes out only as an opened credential, and only against a policy permit.
+// For the audit log it keeps the key that signs checkpoints, and a state that is opaque to it. The package knows no partner
+// (schemes are given to it), no database (see Store), no records of what was, and never decides who may do what.
 package keystore
 
 import (
@@ -18,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/signerd/signerd/internal/checkpoint"
 	"github.com/signerd/signerd/internal/secret"
 	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/upstream"
@@ -96,7 +98,9 @@ type snapshot struct {
 	head       head
 	sealer     *sealer
 	pepper     secret.Bytes
-	generation map[string]uint64 // of every record, the head's included
+	signer     *checkpoint.Signer
+	audit      auditState
+	generation map[string]uint64 // of every record, the head's included, but not of audit
 	keys       map[string]*Key
 	names      []string      // of keys, sorted
 	policy     *StoredPolicy // nil while there is none
@@ -111,15 +115,15 @@ func Init(ctx context.Context, c Config) error {
 	if err != nil {
 		return fmt.Errorf("%w: reading it: %w", ErrUnavailable, err)
 	}
-	anchor, err := c.Anchor.Read()
+	anchored, err := c.Anchor.Exists()
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w: reading the anchor: %w", ErrUnavailable, err)
-	case len(records) > 0 && anchor == nil:
+	case len(records) > 0 && !anchored:
 		return completeInit(ctx, c)
 	case len(records) > 0:
 		return ErrInitialized
-	case anchor != nil:
+	case anchored:
 		return ErrRemoved
 	}
 	ring := newKeyring()
@@ -131,23 +135,40 @@ func Init(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
+	fence, err := newFence(s)
+	if err != nil {
+		return err
+	}
+	signer, auditKey, err := newAuditKey(s)
+	if err != nil {
+		return err
+	}
+	listed := []Record{{nameKeyring, firstCounter, wrapped}, fence, auditKey}
+	h := head{}.with(listed)
+	sealed, err := sealHead(s, h)
+	if err != nil {
+		return err
+	}
+	if err := commitInit(ctx, c, append(listed, sealed, sealAuditState(s, firstCounter, nil))); err != nil {
+		return err
+	}
+	return writeAnchor(c.Anchor, signer, h)
+}
+
+// newFence makes the record of a new pepper.
+func newFence(s *sealer) (Record, error) {
 	pepper := make([]byte, dataKeySize)
 	_, _ = rand.Read(pepper)
 	defer clear(pepper)
 	fence, err := encode(fenceRecord{recordFormat, pepper})
 	if err != nil {
-		return err
+		return Record{}, err
 	}
 	defer clear(fence)
-	written := []Record{
-		{nameKeyring, firstCounter, wrapped},
-		{nameFence, firstCounter, s.seal(nameFence, firstCounter, fence)},
-	}
-	h := head{}.with(written)
-	return commitInit(ctx, c, s, h, written)
+	return Record{nameFence, firstCounter, s.seal(nameFence, firstCounter, fence)}, nil
 }
 
-// firstCounter is the counter of a store that has never changed since Init.
+// firstCounter is the counter of a store that has never changed since Init, and the generation of its records.
 const firstCounter = 1
 
 // completeInit writes the anchor of a store whose Init was interrupted. A store with any change in it had an anchor
@@ -158,19 +179,15 @@ func completeInit(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	if s.head.counter != firstCounter {
-		return damaged(nameAnchor, "it is missing, so that an older copy of the store could not be noticed")
+	if s.head.counter != firstCounter || s.audit.generation != firstCounter {
+		return errNoAnchor
 	}
-	return writeAnchor(c.Anchor, s.sealer, s.head)
+	return writeAnchor(c.Anchor, s.signer, s.head)
 }
 
-func commitInit(ctx context.Context, c Config, s *sealer, h head, written []Record) error {
-	sealed, err := sealHead(s, h)
-	if err != nil {
-		return err
-	}
+func commitInit(ctx context.Context, c Config, records []Record) error {
 	var changes []Change
-	for _, r := range append(written, sealed) {
+	for _, r := range records {
 		changes = append(changes, Change{Record: r})
 	}
 	if _, err := c.Store.Commit(ctx, changes); err != nil {
@@ -179,7 +196,7 @@ func commitInit(ctx context.Context, c Config, s *sealer, h head, written []Reco
 		}
 		return fmt.Errorf("%w: writing it: %w", ErrUnavailable, err)
 	}
-	return writeAnchor(c.Anchor, s, h)
+	return nil
 }
 
 func sealHead(s *sealer, h head) (Record, error) {
@@ -275,11 +292,13 @@ func openHead(s *sealer, records map[string]Record) (head, error) {
 	return h, nil
 }
 
-// fill opens every record into s. Only records that the head vouches for reach it.
+// fill opens every record into s. Only records that the head vouches for reach it, and the audit log's state.
 func (k *Keystore) fill(s *snapshot, records map[string]Record) error {
 	var problems Damage
 	for name, r := range records {
-		s.generation[name] = r.Generation
+		if name != nameAudit {
+			s.generation[name] = r.Generation
+		}
 	}
 	fence, err := s.sealer.open(nameFence, s.generation[nameFence], records[nameFence].Sealed)
 	if err != nil {
@@ -288,6 +307,12 @@ func (k *Keystore) fill(s *snapshot, records map[string]Record) error {
 	defer clear(fence)
 	if s.pepper, err = decodeFenceRecord(fence); err != nil {
 		return damaged(nameFence, "%v", err)
+	}
+	if s.signer, err = openAuditKey(s.sealer, records[nameAuditKey]); err != nil {
+		problems = append(problems, Problem{nameAuditKey, err.Error()})
+	}
+	if s.audit, err = openAuditState(s.sealer, records); err != nil {
+		problems = append(problems, Problem{nameAudit, err.Error()})
 	}
 	for name, r := range records {
 		switch {
@@ -303,7 +328,7 @@ func (k *Keystore) fill(s *snapshot, records map[string]Record) error {
 			if s.policy, err = k.openPolicy(s, r); err != nil {
 				problems = append(problems, Problem{name, err.Error()})
 			}
-		case name != nameHead && name != nameKeyring && name != nameFence:
+		case !slices.Contains([]string{nameHead, nameKeyring, nameFence, nameAuditKey, nameAudit}, name):
 			problems = append(problems, Problem{name, "this program does not know such a record"})
 		}
 	}
@@ -421,7 +446,7 @@ func (k *Keystore) reload(ctx context.Context) error {
 		return err
 	}
 	old := k.current.Load()
-	if s.head.counter < old.head.counter || s.head.counter == old.head.counter && s.head.root() != old.head.root() {
+	if s.head.counter < old.head.counter || s.head.counter == old.head.counter && s.head.root() != old.head.root() || !s.audit.follows(old.audit) {
 		return ErrRolledBack
 	}
 	k.current.Store(s)

@@ -7,25 +7,44 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/signerd/signerd/internal/checkpoint"
 	"github.com/signerd/signerd/internal/rootkey"
 	"github.com/signerd/signerd/internal/secret"
 	"github.com/signerd/signerd/upstream"
 	"github.com/signerd/signerd/upstream/noba"
 )
 
-// still is a store that is only read.
+// still is a store that loads what it was made with, and keeps the changes of the last commit alone.
 type still struct {
 	Store
 	records []Record
+	commits uint64
+	last    []Change
 }
 
-func (s still) Load(context.Context) ([]Record, uint64, error) { return s.records, 1, nil }
+func (s *still) Load(context.Context) ([]Record, uint64, error) { return s.records, 1, nil }
 
-// slate is an anchor in memory.
-type slate struct{ content []byte }
+func (s *still) Commit(_ context.Context, changes []Change) (uint64, error) {
+	s.commits++
+	s.last = changes
+	return 1 + s.commits, nil
+}
 
-func (s *slate) Read() ([]byte, error)      { return s.content, nil }
-func (s *slate) Write(content []byte) error { s.content = content; return nil }
+// slate is an anchor in memory, which trusts whoever writes.
+type slate struct {
+	state  checkpoint.Store
+	writes int
+}
+
+func (s *slate) Exists() (bool, error)                        { return s.writes > 0, nil }
+func (s *slate) Read(note.Verifier) (checkpoint.Store, error) { return s.state, nil }
+func (s *slate) Write(_ *checkpoint.Signer, state checkpoint.Store) error {
+	s.state = state
+	s.writes++
+	return nil
+}
 
 // filled is an open keystore with n keys. It seals them all at once: one commit each would take an hour for many.
 func filled(tb testing.TB, n int) *Keystore {
@@ -55,7 +74,11 @@ func filled(tb testing.TB, n int) *Keystore {
 		}
 		return Record{name, firstCounter, s.seal(name, firstCounter, plaintext)}
 	}
-	records := []Record{{nameKeyring, firstCounter, wrapped}, seal(nameFence, fenceRecord{recordFormat, pepper})}
+	signer, auditKey, err := newAuditKey(s)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	records := []Record{{nameKeyring, firstCounter, wrapped}, auditKey, seal(nameFence, fenceRecord{recordFormat, pepper})}
 	for i := range n {
 		records = append(records, seal(prefixKey+keyName(i), exampleKey(tb, keyName(i), secret.Copy(pepper))))
 	}
@@ -64,8 +87,9 @@ func filled(tb testing.TB, n int) *Keystore {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c := Config{Store: still{records: append(records, sealed)}, Anchor: &slate{}, RootKey: root, Schemes: []upstream.Scheme{noba.Scheme{}}}
-	if err := writeAnchor(c.Anchor, s, h); err != nil {
+	records = append(records, sealed, sealAuditState(s, firstCounter, nil))
+	c := Config{Store: &still{records: records}, Anchor: &slate{}, RootKey: root, Schemes: []upstream.Scheme{noba.Scheme{}}}
+	if err := writeAnchor(c.Anchor, signer, h); err != nil {
 		tb.Fatal(err)
 	}
 	k, err := Open(tb.Context(), c)
@@ -97,6 +121,40 @@ func TestLookupAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { k.Lookup(name) }); n != 0 {
 			t.Errorf("looking up %s allocates %v times, want 0", what, n)
 		}
+	}
+}
+
+func TestAnAuditStateWritesItsRecordAlone(t *testing.T) {
+	k := filled(t, 2000)
+	store, a := k.config.Store.(*still), k.config.Anchor.(*slate)
+	before, anchored := k.current.Load(), a.writes
+	for i := range 3 {
+		if err := k.SetAuditState(t.Context(), make([]byte, 3<<10)); err != nil {
+			t.Fatal(err)
+		}
+		want := uint64(firstCounter + 1 + i)
+		if len(store.last) != 1 || store.last[0].Name != nameAudit || store.last[0].Generation != want || store.last[0].Expect != want-1 {
+			t.Errorf("the commit writes %d records, the first %q at %d, want %q alone at %d", len(store.last), store.last[0].Name, store.last[0].Generation, nameAudit, want)
+		}
+	}
+	after := k.current.Load()
+	if after.head.counter != before.head.counter || after.head.root() != before.head.root() || a.writes != anchored+3 {
+		t.Errorf("the head went from %d to %d, and the anchor was written %d times, want the same head and 3", before.head.counter, after.head.counter, a.writes-anchored)
+	}
+}
+
+func BenchmarkSetAuditState(b *testing.B) {
+	for _, n := range []int{10, 2000} {
+		b.Run(fmt.Sprintf("%d keys", n), func(b *testing.B) {
+			k := filled(b, n)
+			state := make([]byte, 3<<10)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := k.SetAuditState(b.Context(), state); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,6 +46,12 @@ type versionRecord struct {
 type fenceRecord struct {
 	Format int    `json:"format"`
 	Pepper []byte `json:"pepper"`
+}
+
+// auditKeyRecord holds the Ed25519 seed of the key that signs the audit log's checkpoints.
+type auditKeyRecord struct {
+	Format int    `json:"format"`
+	Seed   []byte `json:"seed"`
 }
 
 func (r *keyRecord) version(number uint32) *versionRecord {
@@ -133,6 +140,20 @@ func decodeFenceRecord(plaintext []byte) (secret.Bytes, error) {
 		return secret.Bytes{}, errors.New("it is malformed")
 	}
 	return secret.New(r.Pepper), nil
+}
+
+// decodeAuditKeyRecord gives the seed; it is the caller's to wipe.
+func decodeAuditKeyRecord(plaintext []byte) (secret.Bytes, error) {
+	var r auditKeyRecord
+	if err := decode(plaintext, &r); err != nil {
+		clear(r.Seed)
+		return secret.Bytes{}, err
+	}
+	if r.Format != recordFormat || len(r.Seed) != ed25519.SeedSize {
+		clear(r.Seed)
+		return secret.Bytes{}, errors.New("it is malformed")
+	}
+	return secret.New(r.Seed), nil
 }
 
 func encode(v any) ([]byte, error) {

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/signerd/signerd/internal/durable"
 	"github.com/signerd/signerd/internal/rootkey"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/upstream"
@@ -78,8 +77,8 @@ func TestTheSearchFindsASecretInEveryForm(t *testing.T) {
 }
 
 func TestNoSecretIsInTheStoresFilesInAnyForm(t *testing.T) {
-	c := onDisk(t)
-	dir := filepath.Dir(c.Anchor.(durable.File).Path)
+	dir := t.TempDir()
+	c := onDiskIn(t, dir)
 	canaries := useRootKey(t, &c)
 	k := initialize(t, c)
 	keep := func(what string, m upstream.Material) upstream.Material {

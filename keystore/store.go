@@ -38,7 +38,8 @@ type Store interface {
 	// Load returns every record, in any order, and the store's revision. The records are the caller's.
 	Load(ctx context.Context) (records []Record, revision uint64, err error)
 	// Commit writes the changes if every one's expectation holds, and otherwise fails with ErrConflict. The revision
-	// it returns is greater than every earlier one. It keeps nothing of what it was given.
+	// it returns is greater than every earlier one; where it is greater by one, the keystore knows without reading the store
+	// again that nobody else's commit came between. It keeps nothing of what it was given.
 	Commit(ctx context.Context, changes []Change) (revision uint64, err error)
 	// Watch returns nil as soon as the store's revision is greater than after, by whoever's commit; at once if it
 	// already is. It fails with ctx's error or ErrStoreClosed. It may also return nil without a change.

@@ -107,6 +107,12 @@ func newVictim(t *testing.T) *victim {
 		func() (*keystore.Key, error) { return importKey(t, k, "delta", noba.Name, upstream.Prod), nil },
 		func() (*keystore.Key, error) { return rotate(t.Context(), k, "beta") },
 	} {
+		// So the generations of the audit log's state are larger than the store's counter.
+		for i := range 3 {
+			if err := k.SetAuditState(t.Context(), fmt.Appendf(nil, "state %d of commit %d", i, len(v.stores))); err != nil {
+				t.Fatal(err)
+			}
+		}
 		must(t)(change())
 		v.stores = append(v.stores, contentsNow(t, store))
 		v.anchors = append(v.anchors, bytes.Clone(a.content))
@@ -154,8 +160,8 @@ func wantDamage(t *testing.T, what string, err error, names ...string) {
 
 func TestAnUntouchedStoreOpens(t *testing.T) {
 	v := newVictim(t)
-	if len(v.now()) != 7 {
-		t.Fatalf("the victim has the records %v, want head, keyring, fence and 4 keys", slices.Collect(maps.Keys(v.now())))
+	if len(v.now()) != 9 {
+		t.Fatalf("the victim has the records %v, want head, keyring, fence, audit, audit-key and 4 keys", slices.Collect(maps.Keys(v.now())))
 	}
 	if err := v.open(t, v.now()); err != nil {
 		t.Error(err)
@@ -173,7 +179,14 @@ func TestAnOlderCopyOfARecordIsNamed(t *testing.T) {
 			}
 			copies++
 			what := fmt.Sprintf("%s from commit %d", name, when+1)
-			wantDamage(t, what, v.open(t, v.now().with(old)), name)
+			if name == "audit" {
+				// It is not in the head: the threat model says that this opens.
+				if err := v.open(t, v.now().with(old)); err != nil {
+					t.Errorf("%s: %v", what, err)
+				}
+			} else {
+				wantDamage(t, what, v.open(t, v.now().with(old)), name)
+			}
 			// The same with the generation that the record should have.
 			old.Generation = now.Generation
 			wantDamage(t, what+" with the generation of now", v.open(t, v.now().with(old)), name)
@@ -307,6 +320,8 @@ func TestRecordsOfAnotherStoreUnderTheSameRootKeyAreNamed(t *testing.T) {
 	for _, test := range []struct{ replaced, named []string }{
 		{[]string{"key/alpha"}, []string{"key/alpha"}},
 		{[]string{"fence"}, []string{"fence"}},
+		{[]string{"audit"}, []string{"audit"}},
+		{[]string{"audit-key"}, []string{"audit-key"}},
 		{[]string{"head"}, []string{"head"}},
 		// Which of the two does not belong here, nobody can tell.
 		{[]string{"keyring"}, []string{"keyring", "head"}},

@@ -1,9 +1,9 @@
 package server_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,14 +16,16 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/mod/sumdb/note"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/signerd/signerd/audit"
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 	signerdv1 "github.com/signerd/signerd/gen/signerd/v1"
-	"github.com/signerd/signerd/internal/durable"
+	"github.com/signerd/signerd/internal/checkpoint"
 	"github.com/signerd/signerd/internal/rootkey"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/keystore/bolt"
@@ -86,7 +88,7 @@ func start(t testing.TB, s setup) *rig {
 	r := &rig{log: &logBuffer{}, clock: newClock(), anchor: &memoryAnchor{}, store: &hookedStore{Store: openStore(t, dir, s.bolt)}}
 	var anchor keystore.Anchor = r.anchor
 	if s.bolt {
-		anchor = durable.File{Path: filepath.Join(dir, "anchor"), Max: 1 << 10, Mode: 0o600}
+		anchor = audit.NewAnchorFile(filepath.Join(dir, "anchor"))
 	}
 	r.keys = openKeys(t, r.store, anchor, r.clock)
 	if s.rules == nil {
@@ -256,18 +258,26 @@ var rootKey = sync.OnceValues(func() (*rootkey.File, error) {
 
 // memoryAnchor is an anchor that does not wait for the disk. The keystore writes it under a lock of its own.
 type memoryAnchor struct {
-	content []byte
-	broken  atomic.Bool
+	signed []byte
+	broken atomic.Bool
 }
 
-func (a *memoryAnchor) Read() ([]byte, error) { return a.content, nil }
+func (a *memoryAnchor) Exists() (bool, error) { return a.signed != nil, nil }
 
-func (a *memoryAnchor) Write(b []byte) error {
+func (a *memoryAnchor) Read(key note.Verifier) (checkpoint.Store, error) {
+	if a.signed == nil {
+		return checkpoint.Store{}, fs.ErrNotExist
+	}
+	c, err := checkpoint.Open(a.signed, key)
+	return c.Store, err
+}
+
+func (a *memoryAnchor) Write(key *checkpoint.Signer, state checkpoint.Store) (err error) {
 	if a.broken.Load() {
 		return errors.New("the disk is full")
 	}
-	a.content = bytes.Clone(b)
-	return nil
+	a.signed, err = checkpoint.Checkpoint{Origin: key.Name(), Store: state}.Sign(key)
+	return err
 }
 
 // hookedStore lets a test stand between the keystore and its store.

@@ -9,8 +9,8 @@ import (
 	"net"
 	"time"
 
+	"github.com/signerd/signerd/audit"
 	"github.com/signerd/signerd/internal/config"
-	"github.com/signerd/signerd/internal/durable"
 	"github.com/signerd/signerd/internal/metrics"
 	"github.com/signerd/signerd/internal/rootkey"
 	"github.com/signerd/signerd/internal/version"
@@ -77,11 +77,8 @@ func files(c *config.Config, gateways noon.Destinations) (keystore.Config, error
 	if err != nil {
 		return keystore.Config{}, err
 	}
-	return keystore.Config{Store: store, Anchor: anchor(c.Anchor), RootKey: root, Schemes: server.Schemes(gateways), Compile: server.CompilePolicy}, nil
+	return keystore.Config{Store: store, Anchor: audit.NewAnchorFile(c.Anchor), RootKey: root, Schemes: server.Schemes(gateways), Compile: server.CompilePolicy}, nil
 }
-
-// anchor is a file of a few dozen bytes.
-func anchor(path string) keystore.Anchor { return durable.File{Path: path, Max: 1 << 10, Mode: 0o600} }
 
 // run serves until ctx ends, and then drains.
 func (d daemon) run(ctx context.Context) (err error) {

@@ -1,6 +1,6 @@
 // Package durable writes small files so that they survive the loss of power, whole: the new content or the old.
 //
-// It is for the keystore's anchor and for signerd init. It never appends, and never reads more than it was told to.
+// It is for the anchor, for signerd init, and for whoever reads small files. It never appends, and never reads more than it was told to.
 package durable
 
 import (

@@ -25,7 +25,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/signerd/signerd/internal/durable"
+	"github.com/signerd/signerd/audit"
 	"github.com/signerd/signerd/internal/rootkey"
 	"github.com/signerd/signerd/internal/secret"
 	"github.com/signerd/signerd/keystore"
@@ -58,7 +58,7 @@ func TestMain(m *testing.M) {
 func configure(dir string) (keystore.Config, error) {
 	root, err := rootkey.OpenFile(filepath.Join(dir, "root.key"))
 	return keystore.Config{
-		Anchor:  durable.File{Path: filepath.Join(dir, "anchor"), Max: 4096, Mode: 0o600},
+		Anchor:  audit.NewAnchorFile(filepath.Join(dir, "anchor")),
 		RootKey: root,
 		Schemes: []upstream.Scheme{noah.Scheme{}, noba.Scheme{}},
 		Compile: func([]byte) (*policy.Policy, error) { return &policy.Policy{}, nil },
