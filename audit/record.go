@@ -116,6 +116,19 @@ type File struct {
 	Edge []string `json:"edge"`
 	// Checkpoint is the last signed checkpoint before this record; empty while there was none.
 	Checkpoint string `json:"checkpoint,omitempty"`
+	// Previous is the file before, as it was when it was left; nil in the first. Whoever finds it otherwise knows that records are
+	// missing without reading all of them.
+	Previous *Previous `json:"previous,omitempty"`
+}
+
+// Previous is a file that was left for the next one.
+type Previous struct {
+	// First is its first record.
+	First uint64 `json:"first"`
+	// Until is one more than its last.
+	Until uint64 `json:"until"`
+	// Bytes is the length of its lines.
+	Bytes int64 `json:"bytes"`
 }
 
 // Start says which program began to write, and what it found.
@@ -125,6 +138,9 @@ type Start struct {
 	Uncertain uint64 `json:"uncertain,omitempty"`
 	// TornBytes is the length of an unfinished line at the end of the log, which was removed. It was never acknowledged.
 	TornBytes int64 `json:"torn_bytes,omitempty"`
+	// Signature is the log's own, in base64, over the tree of the newest checkpoint that the process was given. After a process that
+	// ended in order nothing else may come first.
+	Signature string `json:"signature,omitempty"`
 }
 
 // Outage is a time in which nothing could be recorded.
@@ -149,6 +165,9 @@ type Acknowledgement struct {
 	Note string `json:"note"`
 	// Missing are the records that are no longer there.
 	Missing []Range `json:"missing"`
+	// Signature is the log's own, in base64, over what is missing and the tree before the record's file. The next process takes only
+	// such a record at its word: without it, whoever can write the folder could acknowledge what it took away.
+	Signature string `json:"signature,omitempty"`
 }
 
 // Retention is a deletion of whole files.

@@ -12,6 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ErrNoFile says that what has the name is a link, a folder or a pipe.
+var ErrNoFile = errors.New("it is no regular file")
+
 // FS is one folder. Names have no separators. All methods are safe for concurrent use.
 type FS interface {
 	// Open opens a file as os.OpenFile does; one that is made gets mode 0600.
@@ -45,9 +48,20 @@ func (d Dir) path(name string) string { return string(d) + string(os.PathSeparat
 
 // Open implements FS.
 func (d Dir) Open(name string, flag int) (File, error) {
-	f, err := os.OpenFile(d.path(name), flag|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
+	// Not blocking: a pipe would wait for somebody at its other end.
+	f, err := os.OpenFile(d.path(name), flag|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	switch {
+	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.EISDIR), errors.Is(err, unix.ENXIO):
+		return nil, &fs.PathError{Op: "open", Path: d.path(name), Err: ErrNoFile}
+	case err != nil:
 		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: d.path(name), Err: ErrNoFile}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	return file{f}, nil
 }
@@ -99,3 +113,6 @@ func (f file) Sync() error {
 		}
 	}
 }
+
+// SameFile says whether both tell of the same file, whatever its name. What another FS than Dir tells has the same Sys then.
+func SameFile(a, b fs.FileInfo) bool { return os.SameFile(a, b) || a.Sys() == b.Sys() }
