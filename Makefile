@@ -9,7 +9,7 @@ STATICCHECK := go tool -modfile=tools/staticcheck/go.mod staticcheck
 GOFILES      = $(shell git ls-files --cached --others --exclude-standard '*.go' | grep -v '^gen/')
 FUZZTIME   ?= 60s
 
-.PHONY: demo build test lint generate breaking check-generated fuzz bench microbench clean
+.PHONY: demo build test lint generate breaking check-generated fuzz soak-audit bench microbench clean
 
 demo: build
 	go build -o bin/demo ./internal/demo
@@ -57,8 +57,15 @@ fuzz:
 		done; \
 	done
 
-# What signerd costs beside raw cryptography and a bare gRPC server; `bin/bench -h` says how to measure less of it.
+# The audit log held to docs/audit.md for minutes: 200 kills, floods of refused calls, and 1,000 of each change of its files.
+# Not part of `make test`.
+soak-audit:
+	SIGNERD_SOAK=1 go test -count 1 -v -timeout 30m ./internal/soak
+	SIGNERD_SOAK=1 go test -count 1 -v -run TestEveryChange -timeout 30m ./audit/reader
+
+# What signerd costs beside raw cryptography, a bare gRPC server and a signerd without an audit log; `bin/bench -h` says how to measure less of it.
 bench: build
+	go build -tags unaudited -o bin/signerd-unaudited ./cmd/signerd
 	go build -o bin/bench ./internal/bench
 	bin/bench -bin bin
 

@@ -31,6 +31,9 @@ type auditState struct {
 // store's id in hexadecimal. It is the same for as long as the store lives, and never nil.
 func (k *Keystore) AuditSigner() *checkpoint.Signer { return k.current.Load().signer }
 
+// StoreState is what the audit log's checkpoints say of the store: its change counter, and a hash over all its records.
+func (k *Keystore) StoreState() checkpoint.Store { return k.current.Load().head.state() }
+
 // AuditState is a copy of what SetAuditState stored last; empty in a new store. In a shared store it may be behind until the
 // next change or Follow.
 func (k *Keystore) AuditState() []byte { return bytes.Clone(k.current.Load().audit.state) }

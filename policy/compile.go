@@ -115,6 +115,9 @@ func (p *Policy) ReadsLabel(name string) bool {
 	return read || p.allLabels
 }
 
+// ReadsLabels reports whether there is a label for which ReadsLabel is true.
+func (p *Policy) ReadsLabels() bool { return p.allLabels || len(p.labels) > 0 }
+
 // Rules is how many there are.
 func (p *Policy) Rules() int { return len(p.rules) }
 

@@ -13,20 +13,23 @@ import (
 
 // decide asks policy about the call, one key and what is to be signed with it; this is where a caller is refused. key is
 // empty for operations on no key, request is nil for those that sign nothing. view is what the key was looked up in.
-func (s *Server) decide(ctx context.Context, view keystore.View, key policy.Key, request *policy.Request) (*policy.Permit, error) {
+func (s *Server) decide(ctx context.Context, view keystore.View, key policy.Key, request *asked) (*policy.Permit, error) {
 	c, err := callFrom(ctx)
 	if err != nil {
 		return nil, err
 	}
+	c.allowed = false
 	if (c.permission.scope == onKey) != (key.Name != "") {
 		return nil, fmt.Errorf("operation %s was decided with the wrong scope", c.permission.operation)
 	}
 	now := s.now()
 	stored := view.Policy()
 	d := s.bounds.Load().Decide(stored.Policy, policy.Question{
-		Caller: c.caller, Operation: c.permission.operation, Key: key, Request: request, Now: now,
+		Caller: c.caller, Operation: c.permission.operation, Key: key, Request: request.question(), Now: now,
 	})
-	c.key, c.decision, c.generation, c.allowed = key.Name, d, stored.Generation, false
+	c.record.Key, c.record.Scheme, c.record.Environment = key.Name, key.Scheme, key.Environment
+	c.decided(d, stored.Generation)
+	c.signs(request, s.queryValues)
 	for _, shadow := range d.Shadows {
 		s.metrics.Shadow(string(shadow.Effect))
 	}
@@ -37,6 +40,9 @@ func (s *Server) decide(ctx context.Context, view keystore.View, key policy.Key,
 		if retry, ok := s.meter.Charge(c.caller.String(), d.Charges, now); !ok {
 			return nil, &limitedError{retry}
 		}
+	}
+	if err := s.intend(ctx, c); err != nil {
+		return nil, err
 	}
 	c.allowed = true
 	return d.Permit, nil
@@ -75,7 +81,7 @@ type authorized struct {
 
 // authorize finds the named key and decides on what is to be signed with it, nil for nothing. A caller that no rule allows gets
 // policy.ErrDenied whether there is such a key or not; one that is allowed gets keystore.ErrNotFound.
-func (s *Server) authorize(ctx context.Context, name string, request *policy.Request) (authorized, error) {
+func (s *Server) authorize(ctx context.Context, name string, request *asked) (authorized, error) {
 	keys, err := s.loaded()
 	if err != nil {
 		return authorized{}, err
@@ -130,7 +136,8 @@ func (s *Server) mayLabel(ctx context.Context, view keystore.View, before, after
 	d := s.bounds.Load().Decide(inForce.Policy, policy.Question{Caller: c.caller, Operation: setPolicy, Now: s.now()})
 	if d.Err() != nil {
 		// The record says which decision refused, and that it was not on the operation itself.
-		c.decision, c.generation, c.needs, c.allowed = d, inForce.Generation, setPolicy, false
+		c.decided(d, inForce.Generation)
+		c.record.Needs, c.allowed = string(setPolicy), false
 	}
 	return d.Err()
 }
@@ -161,6 +168,6 @@ func credential[C upstream.Credential](ctx context.Context, a authorized, scheme
 	if !ok {
 		return none, nil, fmt.Errorf("a %s key opened as %T", scheme, opened)
 	}
-	c.version = version
+	c.record.Version = version
 	return typed, c, nil
 }

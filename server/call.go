@@ -13,25 +13,25 @@ import (
 	"buf.build/go/protovalidate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/signerd/signerd/audit"
 	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/upstream"
 )
 
 // call is what signerd knows of one request while it is under way. It belongs to the request's goroutine.
 type call struct {
-	recordID   string
+	// record is what will be on record; the key, once the request was found valid, and what else is known of it.
+	record     audit.Record
+	start      time.Time
 	permission permission
 	caller     policy.Caller
-	key        string // once the request was found valid
-	scheme     string // of the key, once it was authorized
-	version    uint32
-	allowed    bool // policy was asked, and its last answer was yes
+	nobody     error // why there is no caller
+	allowed    bool  // policy was asked, and its last answer was yes
 	decision   policy.Decision
-	generation uint64           // of the policy that decided
-	needs      policy.Operation // what the caller may not do and would have to, where that is another operation
+	unrecorded bool   // it has no record, since none can be written: that is not the caller's fault
+	scheme     string // of the key, once the call was authorized; for metrics, which strangers may read
 }
 
 type callKey struct{}
@@ -49,7 +49,8 @@ func callFrom(ctx context.Context) (*call, error) {
 // only whether signerd serves.
 const healthPrefix = "/grpc.health.v1.Health/"
 
-// openCall opens the call's record, gives every refusal its status, and logs the outcome.
+// openCall lets a call in, opens its record, gives every refusal its status, and hands nothing out before the record is
+// durable.
 func (s *Server) openCall(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	see(ctx)
 	if strings.HasPrefix(info.FullMethod, healthPrefix) {
@@ -60,81 +61,116 @@ func (s *Server) openCall(ctx context.Context, req any, info *grpc.UnaryServerIn
 	}
 	s.active.Add(1)
 	defer s.active.Add(-1)
-	start := s.now()
-	c := &call{recordID: newRecordID(start)}
-	resp, err := s.serveCall(context.WithValue(ctx, callKey{}, c), c, req, info, next)
-	reason, code := "", codes.OK
-	var cause error
+	c, admitted, err := s.admit(ctx, info.FullMethod)
 	if err != nil {
-		st, why := statusFor(ctx, err, c.recordID)
-		cause, reason, code = err, why, st.Code()
-		resp, err = nil, st.Err()
+		return nil, err
 	}
-	took := s.now().Sub(start)
+	defer admitted.leave()
+	c.describe(req)
+	resp, err := s.serveCall(context.WithValue(ctx, callKey{}, c), c, func(ctx context.Context) (any, error) { return next(ctx, req) })
+	if err == nil {
+		c.handOut(resp)
+	}
+	if err = s.conclude(ctx, c, err); err != nil {
+		admitted.refused = !c.unrecorded
+		return nil, err
+	}
+	return resp, nil
+}
+
+// admitted is a call that was let in.
+type admitted struct {
+	admission *admission
+	load      *load
+	refused   bool
+}
+
+func (a *admitted) leave() { a.admission.leave(a.load, a.refused) }
+
+// admit says who calls, holds the caller to what it may burden signerd with, and opens the call's record. Its error is a status.
+func (s *Server) admit(ctx context.Context, method string) (*call, *admitted, error) {
+	c := &call{start: s.now(), permission: permissions[method]}
+	c.caller, c.nobody = s.identify(ctx)
+	l, err := s.admission.enter(ctx, c.caller.String())
+	if err != nil {
+		var over *excessError
+		if errors.As(err, &over) {
+			c.record.ID = over.recordID
+		}
+		return nil, nil, s.answer(ctx, c, err)
+	}
+	c.open()
+	c.record.IdentifiedBy, c.record.Certificate = identifiedBy(ctx)
+	return c, &admitted{admission: s.admission, load: l}, nil
+}
+
+// serveCall refuses callers without identity, calls that could not be recorded, RPCs without a permission, and answers that no
+// decision allowed: the last two are bugs in signerd, and must not become an open door.
+func (s *Server) serveCall(ctx context.Context, c *call, next func(context.Context) (any, error)) (any, error) {
+	if c.nobody != nil {
+		return nil, fmt.Errorf("%w: %w", errNoIdentity, c.nobody)
+	}
+	if c.permission == (permission{}) {
+		return nil, errors.New("no permission is defined for an RPC")
+	}
+	if err := s.recordable(c); err != nil {
+		return nil, err
+	}
+	resp, err := next(ctx)
+	if err == nil && !c.allowed {
+		return nil, fmt.Errorf("%s answered without a decision that allows it", c.permission.operation)
+	}
+	return resp, err
+}
+
+// answer counts, traces and logs how a call ended, and gives its status; nil for none.
+func (s *Server) answer(ctx context.Context, c *call, err error) error {
+	reason, code := "", codes.OK
+	var out error
+	if err != nil {
+		st, why := statusFor(ctx, err, c.record.ID)
+		reason, code, out = why, st.Code(), st.Err()
+	}
+	took := s.now().Sub(c.start)
 	s.metrics.Call(string(c.permission.operation), code.String(), c.scheme, took)
 	if s.traces != nil {
-		s.traces.Annotate(ctx, c.recordID, c.scheme, reason)
+		s.traces.Annotate(ctx, c.record.ID, c.scheme, reason)
 	}
-	s.logCall(ctx, c, took, code, reason, cause)
-	return resp, err
+	s.logCall(ctx, c, took, code, reason, err)
+	return out
 }
 
-// serveCall refuses RPCs without a permission, and answers that no decision allowed: both are bugs in signerd, and must
-// not become an open door.
-func (s *Server) serveCall(ctx context.Context, c *call, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	var ok bool
-	if c.permission, ok = permissions[info.FullMethod]; !ok {
-		return nil, fmt.Errorf("no permission is defined for %s", info.FullMethod)
-	}
-	resp, err := next(ctx, req)
-	if err == nil && !c.allowed {
-		return nil, fmt.Errorf("%s answered without a decision that allows it", info.FullMethod)
-	}
-	return resp, err
-}
-
+// logCall says what became of a call, for those who look into signerd itself: what it was, the audit log says. Only what is
+// signerd's own trouble shows its cause: the rest is the caller's, and may hold its words.
 func (s *Server) logCall(ctx context.Context, c *call, took time.Duration, code codes.Code, reason string, cause error) {
-	attrs := []slog.Attr{
-		slog.String("record_id", c.recordID),
-		slog.String("operation", string(c.permission.operation)),
-		slog.String("caller", c.caller.String()),
-		slog.String("key", c.key),
-		slog.Uint64("key_version", uint64(c.version)),
-		slog.String("code", code.String()),
-		slog.String("reason", reason),
-		slog.String("rule", c.decision.Rule),
-		slog.Uint64("policy", c.generation),
-		slog.Duration("duration", took),
-	}
-	if len(c.decision.Shadows) > 0 {
-		attrs = append(attrs, slog.Any("shadow", wouldHave(c.decision.Shadows)))
-	}
-	if len(c.decision.Unevaluated) > 0 {
-		names := c.decision.Unevaluated
-		attrs = append(attrs, slog.Any("unevaluated", names[:min(len(names), maxLogged)]), slog.Int("unevaluated_count", len(names)))
-	}
-	if c.needs != "" {
-		attrs = append(attrs, slog.String("needs", string(c.needs)))
-	}
-	level := slog.LevelInfo
-	// Only what is signerd's own trouble shows its cause: the rest is the caller's, and may hold its words.
+	level := slog.LevelDebug
 	if code == codes.Internal || code == codes.Unavailable {
 		level = slog.LevelError
+	}
+	if !s.log.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("record_id", c.record.ID),
+		slog.String("operation", string(c.permission.operation)),
+		slog.String("caller", c.caller.String()),
+		slog.String("key", c.record.Key),
+		slog.Uint64("key_version", uint64(c.record.Version)),
+		slog.String("code", code.String()),
+		slog.String("reason", reason),
+		slog.Duration("duration", took),
+	}
+	if level == slog.LevelError {
 		attrs = append(attrs, slog.String("cause", cause.Error()))
 	}
 	s.log.LogAttrs(ctx, level, "call", attrs...)
 }
 
-// maxLogged bounds the rules that a line names: a caller can make every condition fail.
-const maxLogged = 20
-
-// wouldHave says what rules in shadow mode would have done.
-func wouldHave(shadows []policy.Shadow) []string {
-	out := make([]string, len(shadows))
-	for i, s := range shadows {
-		out[i] = "would " + string(s.Effect) + ": " + s.Rule
-	}
-	return out
+// panickedOutside answers for a panic outside of what is recorded.
+func (s *Server) panickedOutside(ctx context.Context, p any) error {
+	c := &call{start: s.now()}
+	c.open()
+	return s.conclude(ctx, c, panicked(ctx, p))
 }
 
 // panicked makes an error of a panic; the log gets the stack, the caller the fixed text.
@@ -142,35 +178,27 @@ func panicked(_ context.Context, p any) error {
 	return fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 }
 
-// identifyCaller establishes the caller: no identity, no service.
-func (s *Server) identifyCaller(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	if strings.HasPrefix(info.FullMethod, healthPrefix) {
-		return next(ctx, req)
-	}
-	c, err := callFrom(ctx)
-	if err != nil {
+// validate holds a message against the rules in the proto files. What they cannot say, the handlers check before they
+// ask policy.
+func (s *Server) validate(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if err := s.valid(req); err != nil {
 		return nil, err
-	}
-	if c.caller, err = s.identify(ctx); err != nil {
-		return nil, fmt.Errorf("%w: %w", errNoIdentity, err)
 	}
 	return next(ctx, req)
 }
 
-// validate holds a message against the rules in the proto files. What they cannot say, the handlers check before they
-// ask policy.
-func (s *Server) validate(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+func (s *Server) valid(req any) error {
 	message, ok := req.(proto.Message)
 	if !ok {
-		return nil, fmt.Errorf("request of type %T is no message", req)
+		return fmt.Errorf("request of type %T is no message", req)
 	}
 	err := s.validator.Validate(message)
 	var invalid *protovalidate.ValidationError
 	if !errors.As(err, &invalid) {
 		if err != nil {
-			return nil, fmt.Errorf("validating a request: %w", err)
+			return fmt.Errorf("validating a request: %w", err)
 		}
-		return next(ctx, req)
+		return nil
 	}
 	var list violations
 	for _, v := range invalid.Violations {
@@ -180,7 +208,7 @@ func (s *Server) validate(ctx context.Context, req any, _ *grpc.UnaryServerInfo,
 			list = append(list, &f)
 		}
 	}
-	return nil, list
+	return list
 }
 
 // problem says in plain words what a rule found. Patterns, which people cannot read, are those of names.
@@ -200,34 +228,4 @@ func topField(v *protovalidate.Violation) string {
 		return elements[0].GetFieldName()
 	}
 	return "request"
-}
-
-// reflectionPrefixes are the services that tell of services; they are registered only where configured.
-var reflectionPrefixes = []string{"/grpc.reflection.v1.ServerReflection/", "/grpc.reflection.v1alpha.ServerReflection/"}
-
-// refuseStreams lets only health checks and reflection stream: no service of signerd's does.
-func (s *Server) refuseStreams(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	if srv == nil { // no service has this method
-		return next(srv, stream)
-	}
-	see(stream.Context())
-	if strings.HasPrefix(info.FullMethod, healthPrefix) {
-		if err := s.admitHealth(stream.Context()); err != nil {
-			return err
-		}
-		return next(srv, stream)
-	}
-	if slices.ContainsFunc(reflectionPrefixes, func(prefix string) bool { return strings.HasPrefix(info.FullMethod, prefix) }) {
-		if err := s.admitIdentified(stream.Context()); err != nil {
-			return err
-		}
-		return next(srv, stream)
-	}
-	st, _ := statusFor(stream.Context(), fmt.Errorf("%s streams", info.FullMethod), newRecordID(s.now()))
-	return st.Err()
-}
-
-// unknownMethod answers as the library would, which counts as its refusal.
-func (s *Server) unknownMethod(any, grpc.ServerStream) error {
-	return status.Error(codes.Unimplemented, "unknown service or method")
 }

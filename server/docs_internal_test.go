@@ -17,7 +17,7 @@ func TestEveryReasonIsDocumented(t *testing.T) {
 	codeNames := map[string]string{
 		"InvalidArgument": "INVALID_ARGUMENT", "Unauthenticated": "UNAUTHENTICATED", "PermissionDenied": "PERMISSION_DENIED",
 		"NotFound": "NOT_FOUND", "FailedPrecondition": "FAILED_PRECONDITION", "AlreadyExists": "ALREADY_EXISTS",
-		"Aborted": "ABORTED", "Unavailable": "UNAVAILABLE", "ResourceExhausted": "RESOURCE_EXHAUSTED", "Internal": "INTERNAL",
+		"Aborted": "ABORTED", "Unavailable": "UNAVAILABLE", "ResourceExhausted": "RESOURCE_EXHAUSTED", "Internal": "INTERNAL", "DataLoss": "DATA_LOSS",
 	}
 	want := map[string]string{}
 	for _, row := range append(slices.Clone(errorTable), internalRow) {

@@ -12,6 +12,8 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/signerd/signerd/audit"
+	"github.com/signerd/signerd/audit/reader"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/upstream"
@@ -29,7 +31,10 @@ var (
 	errNoIdentity  = errors.New("no client identity")
 	errWrongScheme = errors.New("the key belongs to another partner")
 	errLimited     = errors.New("over a limit of the policy")
+	errExcess      = errors.New("over what one caller may burden signerd with")
 	errNotReady    = errors.New("the keys are not loaded yet")
+	errStopping    = errors.New("signerd is stopping")
+	errUndecided   = errors.New("a piece was answered without a decision that allows it")
 )
 
 // errorRow gives one domain error its code, its stable reason, and the text that callers see. An empty text means the
@@ -57,7 +62,13 @@ var errorTable = []errorRow{
 	{keystore.ErrDamaged, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
 	{keystore.ErrRolledBack, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
 	{keystore.ErrWrongRootKey, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
+	{audit.ErrUnavailable, codes.Unavailable, "AUDIT_UNAVAILABLE", "the audit record cannot be written, and nothing is handed out without one"},
+	{audit.ErrNothingMissing, codes.FailedPrecondition, "NOTHING_MISSING", "no record of the audit log is missing"},
+	{reader.ErrNotFound, codes.NotFound, "RECORD_NOT_FOUND", "there is no such record"},
+	{reader.ErrDamaged, codes.DataLoss, "AUDIT_DAMAGED", "the audit log is damaged; VerifyLog says where"},
+	{errStopping, codes.Unavailable, "STORE_UNAVAILABLE", "signerd is stopping"},
 	{errNotReady, codes.Unavailable, "STORE_UNAVAILABLE", "the keys are not loaded"},
+	{errExcess, codes.ResourceExhausted, "RATE_LIMITED", "too many calls under way, or too many that were refused; wait as long as RetryInfo says"},
 	{errLimited, codes.ResourceExhausted, "RATE_LIMITED", "over a limit; wait as long as RetryInfo says"},
 	{noon.ErrRateLimited, codes.ResourceExhausted, "RATE_LIMITED", "too many logins with this key's credential; wait as long as RetryInfo says"},
 	{noon.ErrRejectedCredential, codes.FailedPrecondition, "UPSTREAM_REJECTED_CREDENTIAL", "Noon refuses this key's credential; it is tried again after a while, or at once when another version is activated"},
@@ -108,7 +119,10 @@ func statusFor(ctx context.Context, err error, recordID string) (*status.Status,
 func retryAfter(err error) (time.Duration, bool) {
 	var login *noon.RetryError
 	var limited *limitedError
+	var over *excessError
 	switch {
+	case errors.As(err, &over):
+		return over.after, true
 	case errors.As(err, &login):
 		return login.After, true
 	case errors.As(err, &limited):

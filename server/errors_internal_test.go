@@ -16,6 +16,8 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 
+	"github.com/signerd/signerd/audit"
+	"github.com/signerd/signerd/audit/reader"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/upstream"
@@ -41,6 +43,9 @@ var published = map[string]codes.Code{
 	"FROZEN":                       codes.Unavailable,
 	"AUDIT_UNAVAILABLE":            codes.Unavailable,
 	"STORE_UNAVAILABLE":            codes.Unavailable,
+	"AUDIT_DAMAGED":                codes.DataLoss,
+	"NOTHING_MISSING":              codes.FailedPrecondition,
+	"RECORD_NOT_FOUND":             codes.NotFound,
 	"INTERNAL":                     codes.Internal,
 }
 
@@ -91,10 +96,22 @@ var reasons = map[string]struct {
 	"server.errUnknownFields":     {errUnknownFields, "INTERNAL"}, // compilePolicy names the field instead
 	"server.errWrongScheme":       {errWrongScheme, "WRONG_SCHEME"},
 	"server.errNotReady":          {errNotReady, "STORE_UNAVAILABLE"},
+	"server.errExcess":            {errExcess, "RATE_LIMITED"},
+	"server.errStopping":          {errStopping, "STORE_UNAVAILABLE"},
+	"server.errUndecided":         {errUndecided, "INTERNAL"},
+	"audit.ErrUnavailable":        {audit.ErrUnavailable, "AUDIT_UNAVAILABLE"},
+	"audit.ErrMissing":            {audit.ErrMissing, "AUDIT_UNAVAILABLE"},
+	"audit.ErrClosed":             {audit.ErrClosed, "AUDIT_UNAVAILABLE"},
+	"audit.ErrTooLong":            {audit.ErrTooLong, "INTERNAL"}, // records are cut
+	"audit.ErrNothingMissing":     {audit.ErrNothingMissing, "NOTHING_MISSING"},
+	"audit.ErrState":              {audit.ErrState, "INTERNAL"},
+	"audit.ErrLine":               {audit.ErrLine, "INTERNAL"},
+	"reader.ErrNotFound":          {reader.ErrNotFound, "RECORD_NOT_FOUND"},
+	"reader.ErrDamaged":           {reader.ErrDamaged, "AUDIT_DAMAGED"},
 }
 
 func TestEveryErrorOfThePackagesBelowHasItsReason(t *testing.T) {
-	for _, dir := range []string{"../keystore", "../policy", "../upstream", "../upstream/noah", "../upstream/noba", "../upstream/noon", "."} {
+	for _, dir := range []string{"../keystore", "../policy", "../upstream", "../upstream/noah", "../upstream/noba", "../upstream/noon", "../audit", "../audit/reader", "."} {
 		for _, name := range declaredErrors(t, dir) {
 			if _, ok := reasons[name]; !ok {
 				t.Errorf("%s is new: give it a row in errorTable, or say here that it is INTERNAL", name)

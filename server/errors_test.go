@@ -98,7 +98,7 @@ func TestEveryRefusalHasItsCodeAndReason(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			logged, _ := r.refused(t, tt.call(), tt.code, tt.reason)
-			if logged.KeyVersion != 0 {
+			if signs := strings.HasPrefix(logged.Operation, "Sign") || strings.HasPrefix(logged.Operation, "Compute"); signs && logged.KeyVersion != 0 {
 				t.Errorf("the log names version %d, which signed nothing", logged.KeyVersion)
 			}
 		})
@@ -123,7 +123,7 @@ func TestWithoutKeysOnlyTheStatusIsTold(t *testing.T) {
 		t.Errorf("status %v", state)
 	}
 
-	r.server.Open(r.keys)
+	r.server.Open(r.keys, r.audit)
 	r.importedNoba(t, "a")
 	state, err = r.system.GetStatus(ctx, &adminv1.GetStatusRequest{})
 	must(t, err)
@@ -238,9 +238,9 @@ func TestACallBeyondItsDeadlineIsEnded(t *testing.T) {
 func (r *rig) endedWith(t *testing.T, want ...codes.Code) {
 	t.Helper()
 	must(t, r.server.Shutdown(context.Background()))
-	for _, l := range r.log.lines(t) {
+	for _, l := range r.lines(t) {
 		for _, code := range want {
-			if l.Code == code.String() && l.Reason == "" && l.Level == "INFO" {
+			if l.Code == code.String() && l.Reason == "" && l.Level == "DEBUG" {
 				return
 			}
 		}

@@ -24,6 +24,9 @@ type RPC struct {
 
 // KeyField is the request's field that names a key, "" if it has none.
 func (r RPC) KeyField() string {
+	if r.IsStreamingServer() {
+		return "" // a key's name only says which records are wanted
+	}
 	for _, name := range []protoreflect.Name{"key", "name"} {
 		if f := r.Input().Fields().ByName(name); f != nil && f.Kind() == protoreflect.StringKind {
 			return string(name)
@@ -90,14 +93,16 @@ func (s *Server) implementation(service string) any {
 		return &keyService{Server: s}
 	case adminv1.PolicyService_ServiceDesc.ServiceName:
 		return &policyService{Server: s}
+	case adminv1.AuditService_ServiceDesc.ServiceName:
+		return &auditService{Server: s}
 	}
 	return &systemService{Server: s}
 }
 
 // unary is the chain of newGRPC.
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	chain := []grpc.UnaryServerInterceptor{s.openCall,
-		recovery.UnaryServerInterceptor(recovery.WithRecoveryHandlerContext(panicked)), s.identifyCaller, s.validate}
+	chain := []grpc.UnaryServerInterceptor{recovery.UnaryServerInterceptor(recovery.WithRecoveryHandlerContext(s.panickedOutside)), s.openCall,
+		recovery.UnaryServerInterceptor(recovery.WithRecoveryHandlerContext(panicked)), s.validate}
 	for i := len(chain) - 1; i >= 0; i-- {
 		next := handler
 		handler = func(ctx context.Context, req any) (any, error) { return chain[i](ctx, req, info, next) }

@@ -106,7 +106,9 @@ func minimal(t testing.TB, rpc server.RPC, key string) proto.Message {
 		"policy": map[string]any{"rules": []any{map[string]any{"name": "set-by-a-test", "effect": "POLICY_EFFECT_ALLOW",
 			"callers": []string{"unix:uid=1000"}, "keys": []string{"*"}, "operations": []string{"*"}}}},
 		"SetPolicyRequest.generation": 2, // of the policy that start sets
-		"request":                     map[string]any{"caller": "unix:uid=1000", "operation": "GetStatus"},
+		"since":                       "2026-01-01T00:00:00Z", "record_id": "019ca945-0afa-7da1-b3a0-4c08bdb46ad2", "note": "a test",
+		"ListRecordsRequest.key": "", // none in particular
+		"request":                map[string]any{"caller": "unix:uid=1000", "operation": "GetStatus"},
 	})
 	if err := protovalidate.Validate(in); err != nil {
 		t.Fatalf("%s: the minimal request needs more values: %v", rpc.Path, err)

@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -23,6 +24,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/signerd/signerd/audit"
+	"github.com/signerd/signerd/audit/disk"
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 	signerdv1 "github.com/signerd/signerd/gen/signerd/v1"
 	"github.com/signerd/signerd/internal/checkpoint"
@@ -58,8 +60,10 @@ type setup struct {
 	peers        bool              // identify by the kernel's word, as in production
 	limits       server.Limits
 	bolt         bool // keep the keys in a file
-	unopened     bool // the server has no keys yet
-	applications bool // serve applications only
+	queryValues  bool
+	unopened     bool                  // the server has no keys yet
+	disk         func(disk.FS) disk.FS // stands between the audit log and its folder
+	applications bool                  // serve applications only
 	reflection   bool
 	dial         []grpc.DialOption
 }
@@ -70,7 +74,7 @@ type rig struct {
 	keys   *keystore.Keystore
 	store  *hookedStore
 	anchor *memoryAnchor // unless the keys are in a file
-	broker *noon.Broker
+	audit  *audit.Log
 	log    *logBuffer
 	clock  *clock
 	socket string
@@ -79,6 +83,7 @@ type rig struct {
 	admin  adminv1.KeyServiceClient
 	system adminv1.SystemServiceClient
 	policy adminv1.PolicyServiceClient
+	reader adminv1.AuditServiceClient
 }
 
 // start serves on a Unix socket until the test ends.
@@ -103,16 +108,19 @@ func start(t testing.TB, s setup) *rig {
 	if s.gateway == nil {
 		s.gateway = gatewayFunc(loggedIn)
 	}
-	r.broker = noon.NewBroker(noon.BrokerConfig{Transport: s.gateway, Now: r.clock.Now})
-	t.Cleanup(r.broker.Close)
+	if s.limits.MaxRefusals == 0 {
+		s.limits.MaxRefusals = 1 << 30 // the clock stands still, and forgives nothing
+	}
 	r.server, err = server.New(server.Config{
-		Noon: r.broker, Metrics: s.metrics,
+		Noon: noon.BrokerConfig{Transport: s.gateway, Now: r.clock.Now}, Metrics: s.metrics,
 		Bounds: bounds, Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Identify: s.identify, Limits: s.limits, Now: r.clock.Now, Version: "v0-test", Reflection: s.reflection,
+		Identify: s.identify, Limits: s.limits, Now: r.clock.Now, Version: "v0-test", Reflection: s.reflection, QueryValues: s.queryValues,
 	})
 	must(t, err)
+	r.audit = openLog(t, filepath.Join(dir, "audit"), s.disk, r.keys, r.server.AuditChanged, r.clock.Now)
+	t.Cleanup(r.server.Close)
 	if !s.unopened {
-		r.server.Open(r.keys)
+		r.server.Open(r.keys, r.audit)
 	}
 	t.Cleanup(func() { _ = r.server.Shutdown(context.Background()) })
 	r.socket = filepath.Join(dir, "s")
@@ -126,6 +134,7 @@ func start(t testing.TB, s setup) *rig {
 	r.admin = adminv1.NewKeyServiceClient(r.conn)
 	r.system = adminv1.NewSystemServiceClient(r.conn)
 	r.policy = adminv1.NewPolicyServiceClient(r.conn)
+	r.reader = adminv1.NewAuditServiceClient(r.conn)
 	return r
 }
 
@@ -240,6 +249,21 @@ func openKeys(t testing.TB, store keystore.Store, anchor keystore.Anchor, clock 
 	keys, err := keystore.Open(t.Context(), c)
 	must(t, err)
 	return keys
+}
+
+// openLog opens an audit log in a folder that it makes.
+func openLog(t testing.TB, dir string, between func(disk.FS) disk.FS, keys *keystore.Keystore, changed func(error), now func() time.Time) *audit.Log {
+	t.Helper()
+	must(t, os.Mkdir(dir, 0o700))
+	var folder disk.FS = disk.Dir(dir)
+	if between != nil {
+		folder = between(folder)
+	}
+	log, err := audit.Open(t.Context(), audit.Config{FS: folder, Signer: keys.AuditSigner(), State: keys.AuditState(), Store: keys.StoreState,
+		Keep: keys.SetAuditState, Changed: changed, Now: now})
+	must(t, err)
+	t.Cleanup(func() { _ = log.Close(context.Background()) })
+	return log
 }
 
 // rootKey is one for all tests: making one waits for the disk.
@@ -367,5 +391,29 @@ func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// invoke calls an RPC, and reads all of an answer that comes in pieces; out is then the last.
+func invoke(ctx context.Context, conn grpc.ClientConnInterface, rpc server.RPC, in, out proto.Message, options ...grpc.CallOption) error {
+	if !rpc.IsStreamingServer() {
+		return conn.Invoke(ctx, rpc.Path, in, out, options...)
+	}
+	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, rpc.Path, options...)
+	if err != nil {
+		return err
+	}
+	if err := stream.SendMsg(in); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if err := stream.CloseSend(); err != nil {
+		return err
+	}
+	for {
+		if err := stream.RecvMsg(out); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/signerd/signerd/audit"
 	"github.com/signerd/signerd/keystore"
 )
 
@@ -17,11 +18,12 @@ type Reason string
 const (
 	ReasonStarting Reason = "starting" // the keys are not loaded yet
 	ReasonStore    Reason = "store"    // the store can no longer be vouched for
+	ReasonAudit    Reason = "audit"    // nothing can be recorded
 	ReasonStopping Reason = "stopping" // Shutdown has begun
 )
 
 // Reasons are all that there are.
-func Reasons() []Reason { return []Reason{ReasonStarting, ReasonStore, ReasonStopping} }
+func Reasons() []Reason { return []Reason{ReasonStarting, ReasonStore, ReasonAudit, ReasonStopping} }
 
 // Readiness is whether signerd serves at one moment. It is immutable.
 type Readiness struct {
@@ -31,6 +33,7 @@ type Readiness struct {
 	Text string
 
 	keys *keystore.Keystore // what requests that are let in work with; nil if none is
+	log  *audit.Log         // where they are recorded; nil while there are no keys
 }
 
 // Readiness says whether signerd serves now.
@@ -39,8 +42,33 @@ func (s *Server) Readiness() Readiness { return *s.ready.Load() }
 // Keys are the keys that are served now, nil if none are.
 func (r Readiness) Keys() *keystore.Keystore { return r.keys }
 
-// Open starts serving the keys of an open keystore.
-func (s *Server) Open(keys *keystore.Keystore) { s.become(Readiness{keys: keys}) }
+// Log is where calls are recorded, nil before there are keys.
+func (r Readiness) Log() *audit.Log { return r.log }
+
+// Open starts serving the keys of an open keystore, and recording calls in a log.
+func (s *Server) Open(keys *keystore.Keystore, log *audit.Log) {
+	s.become(func(r *Readiness) {
+		r.keys, r.log, r.Reason, r.Text = keys, log, "", ""
+		r.say(log.Err())
+	})
+}
+
+// AuditChanged says that nothing can be recorded any more, and why, or with nil that records can be written again.
+func (s *Server) AuditChanged(err error) {
+	s.become(func(r *Readiness) {
+		if r.keys != nil {
+			r.say(err)
+		}
+	})
+}
+
+// say takes what the log says of itself.
+func (r *Readiness) say(fault error) {
+	r.Reason, r.Text = "", ""
+	if fault != nil {
+		r.Reason, r.Text = ReasonAudit, fault.Error()
+	}
+}
 
 // CloseKeys stops serving keys, when the keystore can no longer be vouched for, and says why. The log gets all of err.
 func (s *Server) CloseKeys(err error) {
@@ -52,18 +80,23 @@ func (s *Server) CloseKeys(err error) {
 		}
 	}
 	s.log.Error("the store can no longer be vouched for", "cause", err.Error())
-	s.become(Readiness{Reason: ReasonStore, Text: text})
+	s.become(func(r *Readiness) { r.keys, r.Reason, r.Text = nil, ReasonStore, text })
 }
 
 // become is the one place where health changes. Once stopping, nothing else is believed.
-func (s *Server) become(r Readiness) {
+func (s *Server) become(change func(*Readiness)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
 		return
 	}
+	before := *s.ready.Load()
+	r := before
+	change(&r)
 	s.ready.Store(&r)
-	s.tellHealth(r)
+	if r.Reason != before.Reason || r.Text != before.Text {
+		s.tellHealth(r)
+	}
 }
 
 func (s *Server) tellHealth(r Readiness) {

@@ -52,7 +52,7 @@ func TestHealthSaysWhetherKeysAreServed(t *testing.T) {
 	_, err := r.signNOAH(as(t, operator), "a")
 	r.refused(t, err, codes.Unavailable, "STORE_UNAVAILABLE")
 
-	r.server.Open(r.keys)
+	r.server.Open(r.keys, r.audit)
 	r.healthIs(t, serving)
 	r.importedNOAH(t, "a")
 	_, err = r.signNOAH(as(t, operator), "a")
@@ -63,7 +63,7 @@ func TestHealthSaysWhetherKeysAreServed(t *testing.T) {
 	_, err = r.signNOAH(as(t, operator), "a")
 	r.refused(t, err, codes.Unavailable, "STORE_UNAVAILABLE")
 
-	r.server.Open(r.keys)
+	r.server.Open(r.keys, r.audit)
 	r.healthIs(t, serving)
 	_, err = r.signNOAH(as(t, operator), "a")
 	must(t, err)
@@ -100,7 +100,7 @@ func TestStatusAndLogSayWhyNothingIsServed(t *testing.T) {
 		{fmt.Errorf("record %q: %w", "key/secretly-named", keystore.ErrDamaged), keystore.ErrDamaged.Error()},
 		{errors.New("something new about secretly-named"), "the store can no longer be vouched for"},
 	} {
-		r.server.Open(r.keys)
+		r.server.Open(r.keys, r.audit)
 		is("", "")
 		r.server.CloseKeys(tt.cause)
 		is(server.ReasonStore, tt.text)
@@ -111,7 +111,7 @@ func TestHealthChecksAreNotLogged(t *testing.T) {
 	t.Parallel()
 	r := start(t, setup{})
 	r.healthIs(t, serving)
-	if calls := r.log.lines(t); len(calls) > 0 {
+	if calls := r.lines(t); len(calls) > 0 {
 		t.Errorf("the log has %+v", calls)
 	}
 }
@@ -139,7 +139,7 @@ func TestAHealthWatchHearsOfEveryChange(t *testing.T) {
 	r := start(t, setup{unopened: true})
 	for _, name := range serviceNames() {
 		w := r.watch(t, name, notServing)
-		r.server.Open(r.keys)
+		r.server.Open(r.keys, r.audit)
 		wants(t, w, serving)
 		r.server.CloseKeys(keystore.ErrUnavailable)
 		wants(t, w, notServing)
@@ -167,7 +167,7 @@ func TestAHealthWatchDoesNotHoldUpShutdown(t *testing.T) {
 			t.Errorf("the last that a watch heard is %v", last)
 		}
 	}
-	r.server.Open(r.keys) // too late
+	r.server.Open(r.keys, r.audit) // too late
 	if got := r.server.Readiness().Reason; got != server.ReasonStopping {
 		t.Errorf("after the end, the reason is %q", got)
 	}

@@ -29,20 +29,20 @@ var anything = []string{
 	"UpdateKeyRequest.generation", "EnableKeyRequest.generation", "DisableKeyRequest.generation",
 	"CreateKeyVersionRequest.generation", "ImportKeyVersionRequest.generation", "ActivateKeyVersionRequest.generation",
 	"EnableKeyVersionRequest.generation", "DisableKeyVersionRequest.generation", "SetPolicyRequest.generation", // a stale one is CONFLICT
-	"ExplainPolicyRequest.all",
+	"ExplainPolicyRequest.all", "ListRecordsRequest.denied", "ListRecordsRequest.follow", "GetRecordRequest.proof",
 }
 
 func TestEveryWrongFieldIsNamed(t *testing.T) {
 	t.Parallel()
 	r := start(t, setup{})
-	tests := slices.Concat(invalidNOAH(), invalidNoba(r, t), invalidNoon(), invalidChanges(r, t), invalidVersions(r, t), invalidPolicies())
+	tests := slices.Concat(invalidNOAH(), invalidNoba(r, t), invalidNoon(), invalidChanges(r, t), invalidVersions(r, t), invalidPolicies(), invalidAudit())
 	covered := make(map[string]bool)
 	for _, tt := range tests {
 		message := string(proto.MessageName(tt.in).Name())
 		t.Run(message+" "+tt.name, func(t *testing.T) {
 			rpc := rpcOf(t, tt.in)
 			_, out := rpc.Messages()
-			err := r.conn.Invoke(as(t, operator), rpc.Path, tt.in, out)
+			err := invoke(as(t, operator), r.conn, rpc, tt.in, out)
 			logged, fields := r.refused(t, err, codes.InvalidArgument, "INVALID_REQUEST")
 			if logged.Key != "" && !policy.ValidKeyName(logged.Key) {
 				t.Errorf("the log has the caller's own words: %q", logged.Key)
@@ -93,7 +93,7 @@ func TestSeveralWrongFieldsAreAllNamed(t *testing.T) {
 		}
 		// Empty, so that every required field is missing.
 		in, out := rpc.Messages()
-		_, fields := r.refused(t, r.conn.Invoke(as(t, operator), rpc.Path, in, out), codes.InvalidArgument, "INVALID_REQUEST")
+		_, fields := r.refused(t, invoke(as(t, operator), r.conn, rpc, in, out), codes.InvalidArgument, "INVALID_REQUEST")
 		if !slices.Contains(fields, rpc.KeyField()) || len(slices.Compact(slices.Sorted(slices.Values(fields)))) != len(fields) {
 			t.Errorf("%s names %q", rpc.Name(), fields)
 		}

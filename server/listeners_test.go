@@ -21,7 +21,7 @@ func TestApplicationsReachNoAdminService(t *testing.T) {
 	r := start(t, setup{applications: true})
 	for _, rpc := range server.RPCs() {
 		_, out := rpc.Messages()
-		err := r.conn.Invoke(as(t, operator), rpc.Path, minimal(t, rpc, "a"), out)
+		err := invoke(as(t, operator), r.conn, rpc, minimal(t, rpc, "a"), out)
 		if rpc.Admin() {
 			// The library answers: nothing of the service is there.
 			if st := status.Convert(err); st.Code() != codes.Unimplemented || len(st.Details()) > 0 {
@@ -31,7 +31,7 @@ func TestApplicationsReachNoAdminService(t *testing.T) {
 		}
 		r.refused(t, err, codes.NotFound, "KEY_NOT_FOUND")
 	}
-	for _, l := range r.log.lines(t) {
+	for _, l := range r.lines(t) {
 		if l.Operation != "SignNoahRequest" && l.Operation != "ComputeNobaSignature" && l.Operation != "GetNoonSession" {
 			t.Errorf("an admin request came through: %+v", l)
 		}
@@ -45,7 +45,7 @@ func TestOperatorsReachEverything(t *testing.T) {
 	for _, rpc := range server.RPCs() {
 		r.prepare(t, rpc)
 		_, out := rpc.Messages()
-		if err := r.conn.Invoke(as(t, operator), rpc.Path, minimal(t, rpc, nameOf(rpc)), out); err != nil {
+		if err := invoke(as(t, operator), r.conn, rpc, minimal(t, rpc, nameOf(rpc)), out); !letIn(err) {
 			t.Errorf("%s: %v", rpc.Path, err)
 		}
 	}
@@ -83,7 +83,7 @@ func TestAConnectionOverTCPIsClosedUnanswered(t *testing.T) {
 			<-served
 		})
 	}
-	if calls := r.log.lines(t); len(calls) > 0 {
+	if calls := r.lines(t); len(calls) > 0 {
 		t.Errorf("the log has %+v", calls)
 	}
 }

@@ -16,6 +16,8 @@ type Metrics interface {
 	Refused(code string)
 	// Shadow tells of a rule in shadow mode that would have decided otherwise; effect is "allow" or "deny".
 	Shadow(effect string)
+	// Login tells of a login at Noon: ok, rejected or unavailable.
+	Login(outcome string)
 	// HandshakeFailed tells of a TLS connection that did not come about.
 	HandshakeFailed()
 }
@@ -25,6 +27,7 @@ type noMetrics struct{}
 func (noMetrics) Call(string, string, string, time.Duration) {}
 func (noMetrics) Refused(string)                             {}
 func (noMetrics) Shadow(string)                              {}
+func (noMetrics) Login(string)                               {}
 func (noMetrics) HandshakeFailed()                           {}
 
 // refusals notices the requests that never reach the interceptors.

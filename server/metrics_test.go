@@ -43,6 +43,8 @@ func (c *counted) Shadow(effect string) {
 	c.shadows = append(c.shadows, effect)
 }
 
+func (c *counted) Login(string) {}
+
 func (c *counted) HandshakeFailed() {
 	if c.handshakes != nil {
 		c.handshakes <- struct{}{}

@@ -3,8 +3,10 @@ package server
 import (
 	"context"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/signerd/signerd/audit"
 	signerdv1 "github.com/signerd/signerd/gen/signerd/v1"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/upstream/noon"
@@ -21,9 +23,9 @@ func (s *signerService) GetNoonSession(ctx context.Context, in *signerdv1.GetNoo
 		return nil, err
 	}
 	session, err := s.noon.Session(ctx, noon.Account{
-		Key: in.GetKey(), Version: c.version, Generation: authorized.key.Generation,
+		Key: in.GetKey(), Version: c.record.Version, Generation: authorized.key.Generation,
 	}, account, in.GetRejectedSessionId())
-	if changed := s.stillSigns(in.GetKey(), c.version); changed != nil {
+	if changed := s.stillSigns(in.GetKey(), c.record.Version); changed != nil {
 		return nil, changed
 	}
 	if err != nil {
@@ -31,9 +33,49 @@ func (s *signerService) GetNoonSession(ctx context.Context, in *signerdv1.GetNoo
 	}
 	return &signerdv1.GetNoonSessionResponse{
 		Headers: session.Headers(), Cookies: cookieMessages(session), BaseUrl: session.BaseURL(), SessionId: session.ID,
-		ExpireTime: timestamppb.New(session.Expires), KeyVersion: c.version, RecordId: c.recordID,
+		ExpireTime: timestamppb.New(session.Expires), KeyVersion: c.record.Version, RecordId: c.record.ID,
 	}, nil
 }
+
+// recordLogins puts every login on record before it is sent, and how it ended after. What cannot be recorded is not sent.
+func (s *Server) recordLogins(c noon.BrokerConfig) noon.BrokerConfig {
+	next := c.LoginStarting
+	c.LoginStarting = func(a noon.Account) (func(noon.Outcome, error), error) {
+		start := s.now()
+		intention := audit.Record{Kind: audit.KindIntention, ID: newRecordID(start), Time: start, Operation: loginOperation,
+			Scheme: noon.Name, Key: a.Key, Version: a.Version}
+		result := intention
+		if err := s.append(context.Background(), &intention); err != nil {
+			return nil, err
+		}
+		var ended func(noon.Outcome, error)
+		if next != nil {
+			var err error
+			if ended, err = next(a); err != nil {
+				return nil, err
+			}
+		}
+		return func(outcome noon.Outcome, err error) {
+			if ended != nil {
+				ended(outcome, err)
+			}
+			s.metrics.Login(string(outcome))
+			result.Kind, result.Code, result.Micros = audit.KindLogin, codes.OK.String(), s.now().Sub(start).Microseconds()
+			if err != nil {
+				row := rowFor(err)
+				result.Code, result.Reason = row.code.String(), row.reason
+			}
+			// The session is handed out on records of its own.
+			if err := s.append(context.Background(), &result); err != nil {
+				s.log.Error("how a login at Noon ended is not on record", "record_id", result.ID, "cause", err.Error())
+			}
+		}, nil
+	}
+	return c
+}
+
+// loginOperation is what records call a login at Noon.
+const loginOperation = "NoonLogin"
 
 // stillSigns looks at a key again after a login, which takes its time: of a key that was disabled meanwhile nothing is
 // handed out, and nothing is kept.

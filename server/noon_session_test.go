@@ -99,7 +99,7 @@ func TestADisabledKeyHasNoSession(t *testing.T) {
 			_, err := r.session(t, "n", "")
 			must(t, err)
 			must(t, disable(t, r))
-			if kept := r.broker.Stats(); len(kept) != 0 {
+			if kept := r.server.Sessions(); len(kept) != 0 {
 				t.Errorf("%d sessions are kept", len(kept))
 			}
 			_, err = r.session(t, "n", "")
@@ -118,7 +118,7 @@ func TestADisablingThatIsNotAcknowledgedEndsTheSession(t *testing.T) {
 	r.anchor.broken.Store(true)
 	checkRefused(t, disableKey(t, r), codes.Unavailable, "STORE_UNAVAILABLE")
 	r.anchor.broken.Store(false)
-	if kept := r.broker.Stats(); len(kept) != 0 {
+	if kept := r.server.Sessions(); len(kept) != 0 {
 		t.Errorf("%d sessions are kept", len(kept))
 	}
 }
@@ -168,7 +168,7 @@ func TestNothingIsHandedOutOfALoginThatAChangeOvertook(t *testing.T) {
 				return
 			}
 			checkRefused(t, a.err, tt.code, tt.reason)
-			if kept := r.broker.Stats(); len(kept) != 0 || a.out != nil {
+			if kept := r.server.Sessions(); len(kept) != 0 || a.out != nil {
 				t.Errorf("%d sessions are kept, and the answer is %v", len(kept), a.out)
 			}
 		})

@@ -27,6 +27,12 @@ type permission struct {
 	makesKey bool
 	// always marks what administrators may do whatever the policy says.
 	always bool
+	// changes marks what changes keys or the policy: its intention is on record before, its result after.
+	changes bool
+	// streams marks answers in pieces: what is about to be given away is on record before.
+	streams bool
+	// diagnosis marks what also answers while nothing can be recorded, so that operators can see why.
+	diagnosis bool
 }
 
 // permissions has a line for every RPC. An RPC that is missing here is refused as a bug.
@@ -35,26 +41,33 @@ var permissions = map[string]permission{
 	signerdv1.SignerService_ComputeNobaSignature_FullMethodName: {operation: "ComputeNobaSignature", covers: policy.Covers{Method: true, Path: true, Body: true}},
 	signerdv1.SignerService_GetNoonSession_FullMethodName:       {operation: "GetNoonSession"},
 
-	adminv1.KeyService_CreateKey_FullMethodName:          {operation: "CreateKey", makesKey: true},
-	adminv1.KeyService_ImportKey_FullMethodName:          {operation: "ImportKey", makesKey: true},
+	adminv1.KeyService_CreateKey_FullMethodName:          {operation: "CreateKey", makesKey: true, changes: true},
+	adminv1.KeyService_ImportKey_FullMethodName:          {operation: "ImportKey", makesKey: true, changes: true},
 	adminv1.KeyService_GetKey_FullMethodName:             {operation: getKey},
 	adminv1.KeyService_ListKeys_FullMethodName:           {operation: "ListKeys", scope: onSystem}, // it shows the keys that the caller may get
-	adminv1.KeyService_UpdateKey_FullMethodName:          {operation: "UpdateKey"},
-	adminv1.KeyService_EnableKey_FullMethodName:          {operation: "EnableKey"},
-	adminv1.KeyService_DisableKey_FullMethodName:         {operation: "DisableKey"},
-	adminv1.KeyService_CreateKeyVersion_FullMethodName:   {operation: "CreateKeyVersion"},
-	adminv1.KeyService_ImportKeyVersion_FullMethodName:   {operation: "ImportKeyVersion"},
-	adminv1.KeyService_ActivateKeyVersion_FullMethodName: {operation: "ActivateKeyVersion"},
-	adminv1.KeyService_EnableKeyVersion_FullMethodName:   {operation: "EnableKeyVersion"},
-	adminv1.KeyService_DisableKeyVersion_FullMethodName:  {operation: "DisableKeyVersion"},
+	adminv1.KeyService_UpdateKey_FullMethodName:          {operation: "UpdateKey", changes: true},
+	adminv1.KeyService_EnableKey_FullMethodName:          {operation: "EnableKey", changes: true},
+	adminv1.KeyService_DisableKey_FullMethodName:         {operation: "DisableKey", changes: true},
+	adminv1.KeyService_CreateKeyVersion_FullMethodName:   {operation: "CreateKeyVersion", changes: true},
+	adminv1.KeyService_ImportKeyVersion_FullMethodName:   {operation: "ImportKeyVersion", changes: true},
+	adminv1.KeyService_ActivateKeyVersion_FullMethodName: {operation: "ActivateKeyVersion", changes: true},
+	adminv1.KeyService_EnableKeyVersion_FullMethodName:   {operation: "EnableKeyVersion", changes: true},
+	adminv1.KeyService_DisableKeyVersion_FullMethodName:  {operation: "DisableKeyVersion", changes: true},
 	adminv1.KeyService_GetPublicKey_FullMethodName:       {operation: "GetPublicKey"},
 
 	adminv1.PolicyService_GetPolicy_FullMethodName:     {operation: "GetPolicy", scope: onSystem, always: true},
-	adminv1.PolicyService_SetPolicy_FullMethodName:     {operation: setPolicy, scope: onSystem, always: true},
+	adminv1.PolicyService_SetPolicy_FullMethodName:     {operation: setPolicy, scope: onSystem, always: true, changes: true},
 	adminv1.PolicyService_TestPolicy_FullMethodName:    {operation: "TestPolicy", scope: onSystem, always: true},
 	adminv1.PolicyService_ExplainPolicy_FullMethodName: {operation: "ExplainPolicy", scope: onSystem, always: true},
+	adminv1.PolicyService_ReplayPolicy_FullMethodName:  {operation: "ReplayPolicy", scope: onSystem, streams: true},
 
-	adminv1.SystemService_GetStatus_FullMethodName: {operation: "GetStatus", scope: onSystem, always: true},
+	adminv1.AuditService_ListRecords_FullMethodName:     {operation: "ListRecords", scope: onSystem, streams: true, diagnosis: true},
+	adminv1.AuditService_GetRecord_FullMethodName:       {operation: "GetRecord", scope: onSystem, diagnosis: true},
+	adminv1.AuditService_VerifyLog_FullMethodName:       {operation: "VerifyLog", scope: onSystem, always: true, streams: true, diagnosis: true},
+	adminv1.AuditService_GetCheckpoint_FullMethodName:   {operation: "GetCheckpoint", scope: onSystem, always: true, diagnosis: true},
+	adminv1.AuditService_AcknowledgeLoss_FullMethodName: {operation: "AcknowledgeLoss", scope: onSystem, always: true, diagnosis: true},
+
+	adminv1.SystemService_GetStatus_FullMethodName: {operation: "GetStatus", scope: onSystem, always: true, diagnosis: true},
 }
 
 // Operations that others are decided by.

@@ -245,7 +245,7 @@ func (s *Server) describedRequest(o policy.Operation, in *adminv1.PolicyRequest)
 		if err != nil {
 			return nil, err
 		}
-		return nobaQuestion(r, in.GetBody()), nil
+		return nobaAsked(r, in.GetBody()).policy, nil
 	}
 	r, err := noah.NewRequest(noah.RequestParams{
 		Method: in.GetMethod(), Path: in.GetPath(), QueryParams: plainParams(in.GetQueryParams()), Body: in.GetBody(), BodySHA256: in.GetBodySha256(),
@@ -253,5 +253,5 @@ func (s *Server) describedRequest(o policy.Operation, in *adminv1.PolicyRequest)
 	if err != nil {
 		return nil, err
 	}
-	return noahQuestion(r, in.GetBody()), nil
+	return noahAsked(r, in.GetBody()).policy, nil
 }

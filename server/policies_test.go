@@ -31,7 +31,7 @@ func TestAPolicyTakesEffectOnTheNextRequestOfAnOpenConnection(t *testing.T) {
 		generation := r.apply(t, withRules(applying("signs", nil)))
 		out, err := r.signNOAH(app, "a")
 		must(t, err)
-		if logged := r.log.record(t, out.GetRecordId()); logged.Rule != "signs" || logged.Policy != generation {
+		if logged := r.record(t, out.GetRecordId()); logged.Rule != "signs" || logged.Policy != generation {
 			t.Errorf("the log names rule %q of policy %d, want signs of %d", logged.Rule, logged.Policy, generation)
 		}
 		generation = r.apply(t, withRules(applying("signs", nil), ruleFor("stops", deny, "*", "SignNoahRequest")))
@@ -85,7 +85,7 @@ func TestABrokenPolicyLeavesTheOldOneInForce(t *testing.T) {
 		r.refused(t, err, codes.InvalidArgument, "INVALID_REQUEST")
 		out, err := r.signNOAH(as(t, application), "a")
 		must(t, err)
-		if logged := r.log.record(t, out.GetRecordId()); logged.Rule != "signs" || logged.Policy != before {
+		if logged := r.record(t, out.GetRecordId()); logged.Rule != "signs" || logged.Policy != before {
 			t.Errorf("%s: rule %q of policy %d decides, want signs of %d", tt.name, logged.Rule, logged.Policy, before)
 		}
 	}
@@ -196,7 +196,7 @@ func TestNoRuleStopsAnAdministrator(t *testing.T) {
 	for range 3 {
 		_, err := r.system.GetStatus(admin, &adminv1.GetStatusRequest{})
 		must(t, err)
-		if logged := r.log.last(t); logged.Rule != policy.RuleAdministrators || logged.Code != "OK" || logged.Caller != theAdministrator {
+		if logged := r.last(t); logged.Rule != policy.RuleAdministrators || logged.Code != "OK" || logged.Caller != theAdministrator {
 			t.Errorf("the log has %+v", logged)
 		}
 		_, err = r.policy.TestPolicy(admin, &adminv1.TestPolicyRequest{Policy: withRules()})
@@ -214,7 +214,7 @@ func TestNoRuleStopsAnAdministrator(t *testing.T) {
 func TestAnAdministratorGetsNothingElseWithoutARule(t *testing.T) {
 	t.Parallel()
 	r := start(t, setup{})
-	always := []string{"GetPolicy", "SetPolicy", "TestPolicy", "ExplainPolicy", "GetStatus"}
+	always := []string{"GetPolicy", "SetPolicy", "TestPolicy", "ExplainPolicy", "GetStatus", "VerifyLog", "GetCheckpoint", "AcknowledgeLoss"}
 	for _, rpc := range server.RPCs() {
 		r.prepare(t, rpc)
 	}
@@ -223,7 +223,7 @@ func TestAnAdministratorGetsNothingElseWithoutARule(t *testing.T) {
 			continue
 		}
 		_, out := rpc.Messages()
-		r.denied(t, r.conn.Invoke(as(t, administrator), rpc.Path, minimal(t, rpc, nameOf(rpc)), out), "")
+		r.denied(t, invoke(as(t, administrator), r.conn, rpc, minimal(t, rpc, nameOf(rpc)), out), "")
 	}
 	r.apply(t, withRules(ruleFor("administrators-sign", allow, theAdministrator, "SignNoahRequest")))
 	_, err := r.signNOAH(as(t, administrator), "signnoahrequest")
@@ -261,7 +261,7 @@ func TestBeforeKeysAreLoadedAdministratorsAloneGetTheStatus(t *testing.T) {
 	r.refused(t, err, codes.Unavailable, "STORE_UNAVAILABLE")
 	_, err = r.policy.SetPolicy(as(t, administrator), &adminv1.SetPolicyRequest{Policy: withRules()})
 	r.refused(t, err, codes.Unavailable, "STORE_UNAVAILABLE")
-	r.server.Open(r.keys)
+	r.server.Open(r.keys, r.audit)
 	if got := r.inForce(t); got.GetGeneration() == 0 {
 		t.Errorf("got %v", got)
 	}
@@ -270,7 +270,7 @@ func TestBeforeKeysAreLoadedAdministratorsAloneGetTheStatus(t *testing.T) {
 func TestKeysThatAreLoadedMeanwhileAreNoEmptyPolicy(t *testing.T) {
 	t.Parallel()
 	r := start(t, setup{unopened: true})
-	r.clock.onceAt(2, func() { r.server.Open(r.keys) }) // once the call is logged in, while it is decided
+	r.clock.onceAt(3, func() { r.server.Open(r.keys, r.audit) }) // once the call is logged in, while it is decided
 	out, err := r.policy.GetPolicy(as(t, administrator), &adminv1.GetPolicyRequest{})
 	if err == nil && out.GetGeneration() == 0 {
 		t.Error("the policy in force was given out as none")
@@ -340,7 +340,7 @@ func TestAPolicyOfTenThousandRulesDecides(t *testing.T) {
 	r.apply(t, document)
 	out, err := r.signer.SignNoahRequest(as(t, application), &signerdv1.SignNoahRequestRequest{Key: "a", Method: "GET", Path: "/v1/customers/7777/cards"})
 	must(t, err)
-	if logged := r.log.record(t, out.GetRecordId()); logged.Rule != "rule-07777" {
+	if logged := r.record(t, out.GetRecordId()); logged.Rule != "rule-07777" {
 		t.Errorf("rule %q decided", logged.Rule)
 	}
 	same(t, r.inForce(t).GetPolicy(), document)

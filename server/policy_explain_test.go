@@ -111,7 +111,7 @@ func TestWhatIsExplainedIsWhatIsDecided(t *testing.T) {
 						in := asked(t, "", nil)
 						in.Key, in.Method, in.Path, in.Content = key, "POST", path, body(text)
 						_, _ = r.signer.SignNoahRequest(as(t, application), in)
-						logged := r.log.last(t)
+						logged := r.last(t)
 						out := r.explain(t, false, &adminv1.PolicyRequest{Caller: theApplication, Key: key, Operation: "SignNoahRequest", Method: "POST", Path: path,
 							Content: &adminv1.PolicyRequest_Body{Body: []byte(text)}})
 						if (logged.Reason == "DENIED") != (out.GetEffect() == deny) || out.GetRule() != logged.Rule {

@@ -74,9 +74,9 @@ func (r *rig) denied(t testing.TB, err error, rule string) line {
 }
 
 // last is the newest line of the log.
-func (b *logBuffer) last(t testing.TB) line {
+func (r *rig) last(t testing.TB) line {
 	t.Helper()
-	all := b.lines(t)
+	all := r.lines(t)
 	return all[len(all)-1]
 }
 

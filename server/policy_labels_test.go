@@ -126,7 +126,7 @@ func TestAGuardedLabelCannotBeChangedByGuessingTheNextGeneration(t *testing.T) {
 	r.apply(t, withRules(reading, keepers()))
 	stopped := map[string]string{"stopped": "yes"}
 	// While the request to remove nothing is decided, the label comes.
-	r.clock.onceAt(2, func() { must(t, r.label(as(t, operator), "a", stopped)) })
+	r.clock.onceAt(3, func() { must(t, r.label(as(t, operator), "a", stopped)) })
 	next := r.keys.Stats().Counter + 1
 	_, err := r.admin.UpdateKey(as(t, application), &adminv1.UpdateKeyRequest{Name: "a", Generation: next})
 	r.refused(t, err, codes.Aborted, "CONFLICT")
@@ -142,7 +142,7 @@ func TestALabelThatThePolicyComesToReadWhileItIsChangedIsGuarded(t *testing.T) {
 	r.apply(t, withRules(keepers()))
 	reading := ruleFor("reads", deny, "*", "SignNoahRequest")
 	reading.Labels = map[string]string{"stopped": "yes"}
-	r.clock.onceAt(2, func() { r.apply(t, withRules(reading, keepers())) })
+	r.clock.onceAt(3, func() { r.apply(t, withRules(reading, keepers())) })
 	r.denied(t, r.label(as(t, application), "a", map[string]string{"stopped": "yes"}), "")
 }
 
@@ -285,7 +285,7 @@ func TestAListShowsKeysAsTheyWereUnderThePolicyThatDecidesIt(t *testing.T) {
 	}
 	r.apply(t, of("orders"))
 	// The key moves to the team only when the team is no longer what the policy asks for.
-	r.clock.onceAt(2, func() {
+	r.clock.onceAt(3, func() {
 		r.apply(t, of("nobody"))
 		must(t, r.label(as(t, operator), "a", map[string]string{"team": "orders"}))
 	})

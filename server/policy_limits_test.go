@@ -32,7 +32,7 @@ func (r *rig) limited(t testing.TB, err error) time.Duration {
 	if st.Code() != codes.ResourceExhausted || info.GetReason() != "RATE_LIMITED" || retry.GetRetryDelay().AsDuration() <= 0 {
 		t.Fatalf("got %v with RetryInfo %v; want RATE_LIMITED", err, retry)
 	}
-	if logged := r.log.record(t, info.GetMetadata()["record_id"]); logged.Reason != "RATE_LIMITED" || logged.Code != "ResourceExhausted" {
+	if logged := r.record(t, info.GetMetadata()["record_id"]); logged.Reason != "RATE_LIMITED" || logged.Code != "ResourceExhausted" {
 		t.Errorf("the log has %+v", logged)
 	}
 	return retry.GetRetryDelay().AsDuration()
@@ -169,7 +169,7 @@ func TestWhatIsNotDecidedIsNotCharged(t *testing.T) {
 	_, err := r.signNOAH(as(t, application), "a")
 	must(t, err)
 	_, err = r.signNOAH(as(t, application), "a")
-	if logged := r.log.last(t); logged.Rule != "limited" {
+	if logged := r.last(t); logged.Rule != "limited" {
 		t.Errorf("the log has %+v", logged)
 	}
 	r.limited(t, err)
@@ -210,7 +210,7 @@ func TestNoMoreIsSignedAtOnceThanALimitAllows(t *testing.T) {
 	}
 	all.Wait()
 	signed := 0
-	for _, l := range r.log.lines(t) {
+	for _, l := range r.lines(t) {
 		if l.Operation == "ComputeNobaSignature" && l.Code == "OK" {
 			signed++
 		}

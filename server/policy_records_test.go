@@ -49,7 +49,7 @@ func TestRulesInShadowAreReportedAndChangeNothing(t *testing.T) {
 			for range 3 {
 				m.forget()
 				r.decides(t, asked(t, "", nil), tt.want)
-				if got := r.log.last(t).Shadow; !slices.Equal(got, tt.shadows) {
+				if got := r.last(t).Shadow; !slices.Equal(got, tt.shadows) {
 					t.Errorf("the log has %q, want %q", got, tt.shadows)
 				}
 				if got := m.shadowed(); len(got) != len(tt.shadows) || len(got) > 0 && !strings.HasPrefix(tt.shadows[0], "would "+got[0]+":") {
@@ -99,7 +99,7 @@ func TestAConditionThatCannotBeEvaluatedIsOnRecord(t *testing.T) {
 			r.apply(t, withRules(rules...))
 			for _, text := range []string{"no JSON", `{"amount":"a canary that sings"}`, `{}`} {
 				r.decides(t, &signerdv1.SignNoahRequestRequest{Key: "a", Method: "POST", Path: "/v1", Content: body(text)}, tt.want)
-				logged := r.log.last(t)
+				logged := r.last(t)
 				if logged.Rule != tt.by {
 					t.Errorf("%q decided, want %q", logged.Rule, tt.by)
 				}
@@ -108,11 +108,11 @@ func TestAConditionThatCannotBeEvaluatedIsOnRecord(t *testing.T) {
 					t.Errorf("%s: the log has unevaluated %q", text, logged.Unevaluated)
 				}
 			}
-			if tt.rule.GetEffect() == deny && tt.rule.GetMode() == adminv1.PolicyMode_POLICY_MODE_SHADOW && !slices.Equal(r.log.last(t).Shadow, []string{"would deny: broken"}) {
-				t.Errorf("the log has shadow %q", r.log.last(t).Shadow)
+			if tt.rule.GetEffect() == deny && tt.rule.GetMode() == adminv1.PolicyMode_POLICY_MODE_SHADOW && !slices.Equal(r.last(t).Shadow, []string{"would deny: broken"}) {
+				t.Errorf("the log has shadow %q", r.last(t).Shadow)
 			}
 			_, _ = r.signer.SignNoahRequest(as(t, application), &signerdv1.SignNoahRequestRequest{Key: "a", Method: "POST", Path: "/v1", Content: body(`{"amount":500}`)})
-			if logged := r.log.last(t); len(logged.Unevaluated) > 0 || len(logged.Shadow) > 0 {
+			if logged := r.last(t); len(logged.Unevaluated) > 0 || len(logged.Shadow) > 0 {
 				t.Errorf("a condition that is false: the log has %+v", logged)
 			}
 		})
@@ -130,7 +130,7 @@ func TestEveryDecisionIsOnRecordWithItsRule(t *testing.T) {
 	}
 	r.apply(t, withRules(applying("second", nil), applying("first", nil)))
 	r.decides(t, asked(t, "", nil), allow)
-	if logged := r.log.last(t); logged.Rule != "first" {
+	if logged := r.last(t); logged.Rule != "first" {
 		t.Errorf("%q decided, want the first by name", logged.Rule)
 	}
 	_, err = r.signNOAH(as(t, application), "absent")
@@ -198,15 +198,19 @@ func TestNeitherRulesNorRequestsAreHeardOrLogged(t *testing.T) {
 			r.store.failing(nil)
 		}
 	}
-	all, log := strings.Join(heard.texts, "\n"), r.log.String()
+	all, log, records := strings.Join(heard.texts, "\n"), r.log.String(), r.recordText(t)
 	for name, text := range sent {
+		// What is signed where is on record; what is sent is not.
+		if strings.Contains(records, text) != (name == "target") {
+			t.Errorf("the %s of a request is on record, or should be", name)
+		}
 		if strings.Contains(log, text) || strings.Contains(all, text) {
 			t.Errorf("the %s of a request is logged or heard", name)
 		}
 	}
 	for name, text := range written {
 		// Rules are on record by name, and by nothing else.
-		if strings.Contains(log, text) != (name == "rule") || strings.Contains(all, text) {
+		if strings.Contains(records, text) != (name == "rule") || strings.Contains(log, text) || strings.Contains(all, text) {
 			t.Errorf("the %s of a rule is logged or heard", name)
 		}
 	}

@@ -163,7 +163,7 @@ func TestMoneyInABodyIsCompared(t *testing.T) {
 		for when, want := range map[string]adminv1.PolicyEffect{number: tt.number, text: tt.text} {
 			r.setDocument(t, withRules(applying("by-amount", func(rule *adminv1.PolicyRule) { rule.When = when })))
 			r.decides(t, &signerdv1.SignNoahRequestRequest{Key: "a", Method: "POST", Path: "/v1", Content: body(tt.body)}, want)
-			if unevaluated := r.log.last(t).Unevaluated; tt.unintelligble && len(unevaluated) != 1 {
+			if unevaluated := r.last(t).Unevaluated; tt.unintelligble && len(unevaluated) != 1 {
 				t.Errorf("%s of %s: the log has unevaluated %q", when, tt.body, unevaluated)
 			}
 		}
@@ -196,7 +196,7 @@ func TestABodyThatStaysWithTheCallerIsNotLookedInto(t *testing.T) {
 	}
 	r.apply(t, withRules(applying("signs", nil), applying("looks", func(rule *adminv1.PolicyRule) { rule.Effect, rule.When = deny, `body.amount > 500` })))
 	r.decides(t, hashed, deny)
-	if logged := r.log.last(t); logged.Rule != "looks" || len(logged.Unevaluated) != 1 || logged.Unevaluated[0] != "looks" {
+	if logged := r.last(t); logged.Rule != "looks" || len(logged.Unevaluated) != 1 || logged.Unevaluated[0] != "looks" {
 		t.Errorf("the log has %+v", logged)
 	}
 	r.decides(t, whole, allow)

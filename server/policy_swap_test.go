@@ -73,7 +73,7 @@ func TestReplacingThePolicyUnderLoadLosesNothingAndMixesNothing(t *testing.T) {
 	done.Store(true)
 	load.Wait()
 	decided := make(map[string]int)
-	for _, l := range r.log.lines(t) {
+	for _, l := range r.lines(t) {
 		if l.Operation != "ComputeNobaSignature" {
 			continue
 		}

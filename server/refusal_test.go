@@ -5,12 +5,16 @@ import (
 	"encoding/json"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/signerd/signerd/audit"
+	"github.com/signerd/signerd/audit/reader"
 )
 
 // logBuffer collects JSON log lines.
@@ -35,6 +39,7 @@ func (b *logBuffer) String() string {
 type line struct {
 	Level      string `json:"level"`
 	Message    string `json:"msg"`
+	Status     string `json:"status"` // of a change of health
 	RecordID   string `json:"record_id"`
 	Operation  string `json:"operation"`
 	Caller     string `json:"caller"`
@@ -44,32 +49,89 @@ type line struct {
 	Reason     string `json:"reason"`
 	Cause      string `json:"cause"`
 
-	Rule        string   `json:"rule"`
-	Policy      uint64   `json:"policy"`
-	Shadow      []string `json:"shadow"`
-	Unevaluated []string `json:"unevaluated"`
-	Needs       string   `json:"needs"`
+	Rule        string   // of the record
+	Policy      uint64   // of the record
+	Shadow      []string // of the record
+	Unevaluated []string // of the record
+	Needs       string   // of the record
 }
 
-// lines are those of calls.
-func (b *logBuffer) lines(t testing.TB) []line {
+// lines are those of calls, each with what its record adds.
+func (r *rig) lines(t testing.TB) []line {
 	t.Helper()
+	records := make(map[string]audit.Record)
+	for _, record := range r.records(t) {
+		if record.Kind == audit.KindCall {
+			if _, twice := records[record.ID]; twice {
+				t.Errorf("record %s is there twice", record.ID)
+			}
+			records[record.ID] = record
+		}
+	}
 	var out []line
-	dec := json.NewDecoder(bytes.NewReader([]byte(b.String())))
+	opened := false
+	dec := json.NewDecoder(bytes.NewReader([]byte(r.log.String())))
 	for dec.More() {
 		var l line
 		must(t, dec.Decode(&l))
-		if l.Message == "call" {
-			out = append(out, l)
+		// Before the server has keys, it has nowhere to record calls.
+		opened = opened || l.Message == "health" && l.Status == "SERVING"
+		if l.Message != "call" {
+			continue
 		}
+		if record, ok := records[l.RecordID]; ok {
+			l.take(t, record)
+		} else if l.Reason != "AUDIT_UNAVAILABLE" && opened {
+			t.Errorf("there is no record of %+v", l)
+		}
+		out = append(out, l)
 	}
 	return out
 }
 
-// record is the one line of a record.
-func (b *logBuffer) record(t testing.TB, id string) line {
+// recordText is the audit log as it is written.
+func (r *rig) recordText(t testing.TB) string {
 	t.Helper()
-	all := slices.DeleteFunc(b.lines(t), func(l line) bool { return l.RecordID != id })
+	var out strings.Builder
+	err := r.source().Scan(t.Context(), reader.Span{}, func(line []byte, _ uint64) error {
+		out.Write(line)
+		return nil
+	})
+	must(t, err)
+	return out.String()
+}
+
+func (r *rig) source() reader.Source {
+	return reader.Source{FS: r.audit.FS(), Tree: r.audit.Tree, Hashes: r.audit.Hashes(), Gaps: r.audit.Gaps, First: r.audit.First}
+}
+
+// take holds a line against the record of its call.
+func (l *line) take(t testing.TB, record audit.Record) {
+	t.Helper()
+	if record.Code != l.Code || record.Reason != l.Reason || record.Caller != l.Caller || record.Operation != l.Operation || record.Key != l.Key ||
+		record.Version != l.KeyVersion || (len(record.Headers) > 0) && record.Code != "OK" {
+		t.Errorf("the log has %+v\nthe record %+v", *l, record)
+	}
+	l.Rule, l.Policy, l.Shadow, l.Unevaluated, l.Needs = record.Rule, record.Policy, record.Shadow, record.Unevaluated, record.Needs
+}
+
+// records are all that the audit log has.
+func (r *rig) records(t testing.TB) []audit.Record {
+	t.Helper()
+	var out []audit.Record
+	err := r.source().List(t.Context(), reader.Filter{}, func(l reader.Line) error {
+		record, err := audit.Parse(l.Text)
+		out = append(out, record)
+		return err
+	})
+	must(t, err)
+	return out
+}
+
+// record is the one line of a record.
+func (r *rig) record(t testing.TB, id string) line {
+	t.Helper()
+	all := slices.DeleteFunc(r.lines(t), func(l line) bool { return l.RecordID != id })
 	if len(all) != 1 {
 		t.Fatalf("the log has %d lines of record %s, want 1", len(all), id)
 	}
@@ -112,7 +174,7 @@ func (r *rig) refused(t testing.TB, err error, code codes.Code, reason string) (
 	if (reason == "INVALID_REQUEST") != (len(fields) > 0) {
 		t.Errorf("%s names the fields %q", reason, fields)
 	}
-	logged = r.log.record(t, id)
+	logged = r.record(t, id)
 	if logged.Reason != reason || logged.Code != code.String() {
 		t.Errorf("the log says %s, %s; the caller was told %s, %s", logged.Code, logged.Reason, code, reason)
 	}
@@ -129,7 +191,7 @@ func (r *rig) library(t testing.TB, err error, code codes.Code) {
 	if err == nil || !ok || st.Code() != code || len(st.Details()) > 0 {
 		t.Errorf("got %v with details %v; want a bare %v", err, st.Details(), code)
 	}
-	if calls := r.log.lines(t); len(calls) > 0 {
+	if calls := r.lines(t); len(calls) > 0 {
 		t.Errorf("the log has %+v", calls)
 	}
 }

@@ -4,8 +4,9 @@
 // It is for cmd/signerd, which gives it a policy, a keystore and listeners. It turns messages into the types of the
 // packages below and back; it never touches storage, and never signs but through an authorized credential.
 //
-// A request passes: record opened (openCall) → recovery → caller identity → request validation → handler: request
-// parsed → key lookup and policy decision (authorize) → credential redeemed against the permit → signed.
+// A request passes: recovery → caller identity → what one caller may burden signerd with (admission) → record opened (openCall) →
+// request validation → handler: request parsed → key lookup and policy decision (authorize) → credential redeemed against the
+// permit → signed → record durable (conclude).
 package server
 
 import (
@@ -43,6 +44,12 @@ type Limits struct {
 	MaxMessageBytes int
 	// MaxConcurrentStreams bounds the requests under way on one connection. Default: 256.
 	MaxConcurrentStreams uint32
+	// MaxConcurrentCalls bounds the calls that one caller has under way, on all its connections. Default: 1024.
+	MaxConcurrentCalls int
+	// MaxRefusals is how many calls of one caller may be refused at once, each with a record of its own, RefusalsPerSecond how
+	// many more each second. The caller's calls beyond are refused unread, and counted in one record a minute. Defaults: 1000, 50.
+	MaxRefusals       int
+	RefusalsPerSecond float64
 }
 
 // Defaults of Limits, and of what is not configurable.
@@ -68,14 +75,18 @@ type Config struct {
 	Log *slog.Logger
 	// Identify establishes callers. Default: PeerCaller.
 	Identify Identify
-	// Noon holds the sessions of Noon keys. Required.
-	Noon *noon.Broker
+	// Noon says how the server logs in at Noon. LoginStarting and LoginEnded are told beside the audit log.
+	Noon noon.BrokerConfig
 	// Metrics is told what becomes of requests. Optional.
 	Metrics Metrics
 	// Traces makes spans of requests. Optional.
 	Traces *Traces
 	// Limits bound requests; zero fields mean the defaults.
 	Limits Limits
+	// QueryValues puts the values of query parameters on record, beside their names.
+	QueryValues bool
+	// CopyLost tells how many records a second sink has lost. Optional.
+	CopyLost func() uint64
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 	// Version is the program's, for GetStatus.
@@ -102,10 +113,15 @@ type Server struct {
 	reflection  bool
 	started     time.Time
 	limits      Limits
+	admission   *admission
+	queryValues bool
+	whole       chan struct{} // calls that read the whole log
+	copyLost    func() uint64
 	validator   protovalidate.Validator
 	health      *health.Server
 	stopping    context.Context // ends when Shutdown begins
 	stop        context.CancelFunc
+	background  sync.WaitGroup
 	ready       atomic.Pointer[Readiness]
 	active      atomic.Int64 // calls whose message has arrived and whose answer has not left
 
@@ -114,13 +130,13 @@ type Server struct {
 	stopped bool
 }
 
-// New makes a server that serves nothing yet: Open gives it keys.
+// New makes a server that serves nothing yet: Open gives it keys. Close it.
 func New(c Config) (*Server, error) {
-	if c.Bounds == nil || c.Log == nil || c.Noon == nil {
-		return nil, errors.New("a server needs bounds, a log and a broker of Noon sessions")
+	if c.Bounds == nil || c.Log == nil {
+		return nil, errors.New("a server needs bounds and a log")
 	}
-	s := &Server{noon: c.Noon, metrics: c.Metrics, traces: c.Traces, log: c.Log, identify: c.Identify, now: c.Now, version: c.Version,
-		development: c.Development, reflection: c.Reflection, limits: c.Limits, health: health.NewServer(), meter: limit.NewMeter()}
+	s := &Server{metrics: c.Metrics, traces: c.Traces, log: c.Log, identify: c.Identify, now: c.Now, version: c.Version,
+		development: c.Development, reflection: c.Reflection, limits: c.Limits.orDefaults(), queryValues: c.QueryValues, copyLost: c.CopyLost, health: health.NewServer(), meter: limit.NewMeter()}
 	s.bounds.Store(c.Bounds)
 	if s.identify == nil {
 		s.identify = PeerCaller
@@ -137,14 +153,33 @@ func New(c Config) (*Server, error) {
 	if s.validator, err = protovalidate.New(protovalidate.WithMessages(requestMessages()...)); err != nil {
 		return nil, fmt.Errorf("compiling the request rules: %w", err)
 	}
-	s.become(Readiness{Reason: ReasonStarting, Text: errNotReady.Error()})
+	s.whole = make(chan struct{}, wholeReaders)
+	s.admission = newAdmission(s.limits, s.now, s.stopping)
+	s.noon = noon.NewBroker(s.recordLogins(c.Noon))
+	s.ready.Store(&Readiness{})
+	s.become(func(r *Readiness) { r.Reason, r.Text = ReasonStarting, errNotReady.Error() })
+	s.background.Go(func() { s.recordExcess(s.stopping.Done()) })
 	return s, nil
 }
+
+// Close ends what New began, after Shutdown: logins under way are given up, and calls in excess are put on record. The log may be closed
+// after it.
+func (s *Server) Close() {
+	s.stop()
+	s.background.Wait()
+	s.noon.Close()
+	if err := s.admission.recordExcess(s.appendExcess); err != nil {
+		s.log.Warn("calls in excess are not on record", "cause", err.Error())
+	}
+}
+
+// Sessions lists the Noon sessions that are kept.
+func (s *Server) Sessions() []noon.Stat { return s.noon.Stats() }
 
 // services are all that signerd offers, health checks aside.
 var services = []grpc.ServiceDesc{
 	signerdv1.SignerService_ServiceDesc, adminv1.KeyService_ServiceDesc, adminv1.PolicyService_ServiceDesc,
-	adminv1.SystemService_ServiceDesc,
+	adminv1.AuditService_ServiceDesc, adminv1.SystemService_ServiceDesc,
 }
 
 // Services describes all that signerd offers, health checks aside.
@@ -159,7 +194,8 @@ func requestMessages() []proto.Message {
 		&adminv1.CreateKeyVersionRequest{}, &adminv1.ImportKeyVersionRequest{}, &adminv1.ActivateKeyVersionRequest{},
 		&adminv1.EnableKeyVersionRequest{}, &adminv1.DisableKeyVersionRequest{}, &adminv1.GetPublicKeyRequest{},
 		&adminv1.GetPolicyRequest{}, &adminv1.SetPolicyRequest{}, &adminv1.TestPolicyRequest{}, &adminv1.ExplainPolicyRequest{},
-		&adminv1.GetStatusRequest{},
+		&adminv1.ReplayPolicyRequest{}, &adminv1.ListRecordsRequest{}, &adminv1.GetRecordRequest{}, &adminv1.VerifyLogRequest{},
+		&adminv1.GetCheckpointRequest{}, &adminv1.AcknowledgeLossRequest{}, &adminv1.GetStatusRequest{},
 	}
 }
 
@@ -185,6 +221,7 @@ func (s *Server) serve(l net.Listener, handshake credentials.TransportCredential
 	if admin {
 		adminv1.RegisterKeyServiceServer(g, &keyService{Server: s})
 		adminv1.RegisterPolicyServiceServer(g, &policyService{Server: s})
+		adminv1.RegisterAuditServiceServer(g, &auditService{Server: s})
 		adminv1.RegisterSystemServiceServer(g, &systemService{Server: s})
 	}
 	if s.reflection {
@@ -209,10 +246,10 @@ func (s *Server) newGRPC(handshake credentials.TransportCredentials) *grpc.Serve
 	return grpc.NewServer(append(options,
 		grpc.StatsHandler(refusals{s.metrics}),
 		grpc.Creds(handshake),
-		grpc.ChainUnaryInterceptor(s.openCall,
-			recovery.UnaryServerInterceptor(recovery.WithRecoveryHandlerContext(panicked)),
-			s.identifyCaller, s.validate),
-		grpc.ChainStreamInterceptor(s.refuseStreams),
+		grpc.ChainUnaryInterceptor(recovery.UnaryServerInterceptor(recovery.WithRecoveryHandlerContext(s.panickedOutside)),
+			s.openCall, recovery.UnaryServerInterceptor(recovery.WithRecoveryHandlerContext(panicked)), s.validate),
+		grpc.ChainStreamInterceptor(recovery.StreamServerInterceptor(recovery.WithRecoveryHandlerContext(s.panickedOutside)),
+			s.openStream, recovery.StreamServerInterceptor(recovery.WithRecoveryHandlerContext(panicked))),
 		grpc.UnknownServiceHandler(s.unknownMethod),
 	)...)
 }
@@ -238,6 +275,15 @@ func (l Limits) orDefaults() Limits {
 	}
 	if l.MaxConcurrentStreams == 0 {
 		l.MaxConcurrentStreams = DefaultMaxConcurrentStreams
+	}
+	if l.MaxConcurrentCalls == 0 {
+		l.MaxConcurrentCalls = DefaultMaxConcurrentCalls
+	}
+	if l.MaxRefusals == 0 {
+		l.MaxRefusals = DefaultMaxRefusals
+	}
+	if l.RefusalsPerSecond == 0 {
+		l.RefusalsPerSecond = DefaultRefusalsPerSecond
 	}
 	return l
 }
@@ -286,7 +332,8 @@ func (s *Server) startStopping() []*grpc.Server {
 	if !s.stopped {
 		s.stopped = true
 		s.health.Shutdown()
-		r := Readiness{Reason: ReasonStopping, Text: "it is stopping", keys: s.ready.Load().keys}
+		r := *s.ready.Load()
+		r.Reason, r.Text = ReasonStopping, "it is stopping"
 		s.ready.Store(&r)
 	}
 	return s.servers

@@ -12,30 +12,28 @@ import (
 
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 	"github.com/signerd/signerd/policy"
-	"github.com/signerd/signerd/upstream/noon"
 )
 
-func TestAServerNeedsBoundsALogAndABroker(t *testing.T) {
+func TestAServerNeedsBoundsAndALog(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
-	broker := noon.NewBroker(noon.BrokerConfig{})
-	t.Cleanup(broker.Close)
-	for name, c := range map[string]Config{"nothing": {}, "no bounds": {Log: log, Noon: broker}, "no log": {Bounds: &policy.Bounds{}, Noon: broker}, "no broker": {Bounds: &policy.Bounds{}, Log: log}} {
+	for name, c := range map[string]Config{"nothing": {}, "no bounds": {Log: log}, "no log": {Bounds: &policy.Bounds{}}} {
 		if s, err := New(c); err == nil || s != nil {
 			t.Errorf("%s: got %v, %v", name, s, err)
 		}
 	}
-	if _, err := New(Config{Bounds: &policy.Bounds{}, Log: log, Noon: broker}); err != nil {
-		t.Error(err)
+	s, err := New(Config{Bounds: &policy.Bounds{}, Log: log})
+	if err != nil {
+		t.Fatal(err)
 	}
+	s.Close()
 }
 
-func TestOnlyHealthChecksStream(t *testing.T) {
+func TestWhatStreamsHasAPermission(t *testing.T) {
 	s := bare(t, true)
 	for path, want := range map[string]codes.Code{
-		"/grpc.health.v1.Health/Watch": codes.OK, "/grpc.health.v1.Healthy/Watch": codes.Internal,
-		adminv1.KeyService_ListKeys_FullMethodName: codes.Internal, "": codes.Internal,
+		"/grpc.health.v1.Health/Watch": codes.OK, "/grpc.health.v1.Healthy/Watch": codes.Internal, "": codes.Internal,
 	} {
-		err := s.refuseStreams(struct{}{}, emptyStream{ctx: t.Context()}, &grpc.StreamServerInfo{FullMethod: path}, func(any, grpc.ServerStream) error { return nil })
+		err := s.openStream(struct{}{}, emptyStream{ctx: t.Context()}, &grpc.StreamServerInfo{FullMethod: path}, func(any, grpc.ServerStream) error { return nil })
 		if status.Code(err) != want {
 			t.Errorf("%s: got %v, want %v", path, err, want)
 		}

@@ -89,7 +89,7 @@ func TestShutdownAnswersWhatIsUnderWayAndRefusesTheRest(t *testing.T) {
 		t.Error(err)
 	}
 	must(t, <-down)
-	r.log.record(t, got.out.GetRecordId())
+	r.record(t, got.out.GetRecordId())
 	must(t, r.server.Shutdown(context.Background())) // again
 }
 
@@ -123,7 +123,7 @@ func TestAServerThatWasShutDownServesNoMore(t *testing.T) {
 	r := start(t, setup{})
 	r.healthIs(t, serving)
 	must(t, r.server.Shutdown(context.Background()))
-	r.server.Open(r.keys)
+	r.server.Open(r.keys, r.audit)
 	second := filepath.Join(filepath.Dir(r.socket), "t")
 	<-r.listen(t, second, r.server.ServeOperators).closed
 	for _, socket := range []string{r.socket, second} {

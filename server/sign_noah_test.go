@@ -89,7 +89,7 @@ func TestNOAHAcceptsWhatIsSigned(t *testing.T) {
 				if len(out.GetHeaders()) != 2 || out.GetKeyVersion() != 1 {
 					t.Errorf("%d headers, version %d", len(out.GetHeaders()), out.GetKeyVersion())
 				}
-				logged := r.log.record(t, out.GetRecordId())
+				logged := r.record(t, out.GetRecordId())
 				if logged.Key != key || logged.KeyVersion != 1 || logged.Code != "OK" || logged.Reason != "" || logged.Operation != "SignNoahRequest" || logged.Caller != "unix:uid=1000" {
 					t.Errorf("the log has %+v", logged)
 				}

@@ -68,7 +68,7 @@ func TestNobaAcceptsWhatIsSigned(t *testing.T) {
 			if got := out.GetHeaders()["X-Noba-Timestamp"]; got != strconv.FormatInt(want, 10) || len(out.GetHeaders()) != 3 {
 				t.Errorf("timestamp %s, want %d; %d headers", got, want, len(out.GetHeaders()))
 			}
-			logged := r.log.record(t, out.GetRecordId())
+			logged := r.record(t, out.GetRecordId())
 			if logged.Key != "a" || logged.KeyVersion != 1 || out.GetKeyVersion() != 1 || logged.Code != "OK" || logged.Operation != "ComputeNobaSignature" {
 				t.Errorf("the log has %+v", logged)
 			}

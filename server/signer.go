@@ -24,7 +24,7 @@ func (s *signerService) SignNoahRequest(ctx context.Context, in *signerdv1.SignN
 	if err != nil {
 		return nil, err
 	}
-	authorized, err := s.authorize(ctx, in.GetKey(), noahQuestion(request, in.GetBody()))
+	authorized, err := s.authorize(ctx, in.GetKey(), noahAsked(request, in.GetBody()))
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func (s *signerService) SignNoahRequest(ctx context.Context, in *signerdv1.SignN
 		return nil, err
 	}
 	return &signerdv1.SignNoahRequestResponse{
-		Headers: headers, KeyVersion: c.version, RecordId: c.recordID, ExpireTime: timestamppb.New(expires),
+		Headers: headers, KeyVersion: c.record.Version, RecordId: c.record.ID, ExpireTime: timestamppb.New(expires),
 	}, nil
 }
 
@@ -98,7 +98,7 @@ func (s *signerService) ComputeNobaSignature(ctx context.Context, in *signerdv1.
 	if err != nil {
 		return nil, err
 	}
-	authorized, err := s.authorize(ctx, in.GetKey(), nobaQuestion(request, in.GetBody()))
+	authorized, err := s.authorize(ctx, in.GetKey(), nobaAsked(request, in.GetBody()))
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +110,6 @@ func (s *signerService) ComputeNobaSignature(ctx context.Context, in *signerdv1.
 		return nil, err
 	}
 	return &signerdv1.ComputeNobaSignatureResponse{
-		Headers: signer.Sign(request, now), KeyVersion: c.version, RecordId: c.recordID, Warnings: request.Warnings(),
+		Headers: signer.Sign(request, now), KeyVersion: c.record.Version, RecordId: c.record.ID, Warnings: request.Warnings(),
 	}, nil
 }

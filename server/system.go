@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"runtime"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -30,6 +31,18 @@ func (s *systemService) GetStatus(ctx context.Context, _ *adminv1.GetStatusReque
 	}
 	ready := s.Readiness()
 	out.Serving, out.Reason = ready.Reason == "", ready.Text
+	if ready.log != nil {
+		out.AuditRecords = uint64(ready.log.Tree().N)
+		if err := ready.log.Err(); err != nil {
+			out.AuditFault = err.Error()
+		}
+		if err := errors.Join(ready.log.CheckpointErr(), ready.log.ChoresErr()); err != nil {
+			out.AuditWarning = err.Error()
+		}
+	}
+	if s.copyLost != nil {
+		out.AuditCopyLost = s.copyLost()
+	}
 	if ready.Keys() == nil {
 		return out, nil
 	}

@@ -79,7 +79,7 @@ func TestACertificateNamesOneCallerOrNobody(t *testing.T) {
 				return
 			}
 			must(t, err)
-			lines := r.log.lines(t)
+			lines := r.lines(t)
 			if got := lines[len(lines)-1].Caller; got != tt.want {
 				t.Errorf("the caller is %q, want %q", got, tt.want)
 			}
@@ -131,7 +131,7 @@ func TestAHandshakeWithoutAGoodCertificateFails(t *testing.T) {
 	t.Parallel()
 	r := startTLS(t)
 	now := r.clock.Now()
-	before := len(r.log.lines(t))
+	before := len(r.lines(t))
 	good := func(c *x509.Certificate) { names(orders)(c) }
 	with := func(edit func(*x509.Certificate)) *tls.Config {
 		return r.as(t, r.clients.Issue(t, func(c *x509.Certificate) { good(c); edit(c) }))
@@ -157,7 +157,7 @@ func TestAHandshakeWithoutAGoodCertificateFails(t *testing.T) {
 			}
 		})
 	}
-	if calls := r.log.lines(t)[before:]; len(calls) > 0 {
+	if calls := r.lines(t)[before:]; len(calls) > 0 {
 		t.Errorf("a request came through: %+v", calls)
 	}
 	for range bad { // each is counted, once its end of the connection has failed
@@ -184,7 +184,7 @@ func TestNoAdminServiceIsServedOverTLS(t *testing.T) {
 	conn := r.dial(t, r.as(t, r.clients.Client(t, orders)))
 	for _, rpc := range server.RPCs() {
 		_, out := rpc.Messages()
-		err := conn.Invoke(t.Context(), rpc.Path, minimal(t, rpc, "a"), out)
+		err := invoke(t.Context(), conn, rpc, minimal(t, rpc, "a"), out)
 		if unimplemented := status.Code(err) == codes.Unimplemented; unimplemented != rpc.Admin() {
 			t.Errorf("%s: %v", rpc.Path, err)
 		}

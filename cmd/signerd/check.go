@@ -51,6 +51,10 @@ func check(ctx context.Context, configFile string, stdout io.Writer) error {
 			stop()
 		}
 	}
+	r.add("audit log "+c.Audit.Dir, notYet(checkAuditDir(c.Audit.Dir)))
+	if info, err := os.Stat(c.Audit.Dir); err == nil && info.Mode().Perm()&0o007 != 0 {
+		r.warn(fmt.Sprintf("audit.dir: every user of the host can look into %s", c.Audit.Dir))
+	}
 	switch err := contents(ctx, c); {
 	case errors.Is(err, bolt.ErrInUse):
 		r.add("store: another process is using it, which will be the signerd that serves; its contents were not looked at", nil)

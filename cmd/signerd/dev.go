@@ -37,6 +37,7 @@ func serveDev(ctx context.Context, dir string, stdout, stderr io.Writer) error {
 	c := &config.Config{
 		Store: filepath.Join(dir, "keys.db"), Anchor: filepath.Join(dir, "anchor"),
 		RootKey:     config.RootKey{File: filepath.Join(dir, "root.key")},
+		Audit:       config.Audit{Dir: filepath.Join(dir, "audit")},
 		AdminSocket: socket, ShutdownTimeout: config.Duration(devShutdown),
 	}
 	if _, err := prepare(ctx, c); err != nil && !errors.Is(err, keystore.ErrInitialized) {

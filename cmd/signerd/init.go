@@ -30,7 +30,7 @@ func initialize(ctx context.Context, configFile string, stdout io.Writer) error 
 	if madeRootKey {
 		_, _ = fmt.Fprintf(stdout, "made the root key %s: keep a copy where the store is not; without it the store is lost\n", c.RootKey.File)
 	}
-	_, _ = fmt.Fprintf(stdout, "made the empty store %s and its anchor %s\nnext: signerd --config %s\n", c.Store, c.Anchor, configFile)
+	_, _ = fmt.Fprintf(stdout, "made the empty store %s, its anchor %s and the folder of the audit log %s\nnext: signerd --config %s\n", c.Store, c.Anchor, c.Audit.Dir, configFile)
 	return nil
 }
 
@@ -45,7 +45,7 @@ func prepare(ctx context.Context, c *config.Config) (madeRootKey bool, err error
 	if err != nil {
 		return false, err
 	}
-	if err := foldersExist(c.Store, c.Anchor, c.RootKey.File); err != nil {
+	if err := foldersExist(c.Store, c.Anchor, c.RootKey.File, c.Audit.Dir); err != nil {
 		return false, err
 	}
 	anchorExists, err := exists(c.Anchor)
@@ -57,6 +57,11 @@ func prepare(ctx context.Context, c *config.Config) (madeRootKey bool, err error
 	}
 	if storeExists && !rootKeyExists {
 		return false, fmt.Errorf("the store %s exists, but its root key %s does not: bring back the root key; a new one would not open it", c.Store, c.RootKey.File)
+	}
+	if !storeExists {
+		if err := makeAuditDir(c.Audit.Dir); err != nil {
+			return false, fmt.Errorf("making the folder of the audit log: %w", err)
+		}
 	}
 	if !rootKeyExists {
 		if err := rootkey.CreateFile(c.RootKey.File); err != nil {
@@ -109,6 +114,7 @@ var hints = []struct {
 	is   error
 	hint string
 }{
+	{errNoLog, "bring back the log; if it is lost for good, make the folder (mode 0700), start signerd, and acknowledge the loss with signerctl audit acknowledge"},
 	{errNotYet, "if this is a new signerd, run `signerd init --config FILE` once"},
 	{keystore.ErrNotInitialized, "run `signerd init --config FILE` once"},
 	{keystore.ErrRemoved, "bring back the store; only if it is to be given up for good, remove the anchor as well"},

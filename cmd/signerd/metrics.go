@@ -10,17 +10,17 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/signerd/signerd/audit"
 	"github.com/signerd/signerd/internal/metrics"
 	"github.com/signerd/signerd/internal/tlsfiles"
 	"github.com/signerd/signerd/server"
-	"github.com/signerd/signerd/upstream/noon"
 )
 
 // observed is what metrics look at, as it appears while signerd starts.
 type observed struct {
 	server atomic.Pointer[server.Server]
-	broker atomic.Pointer[noon.Broker]
 	tls    atomic.Pointer[tlsfiles.Source]
+	copied atomic.Pointer[audit.Copy]
 }
 
 func (o *observed) state() metrics.State {
@@ -28,6 +28,10 @@ func (o *observed) state() metrics.State {
 	ready := server.Readiness{Reason: server.ReasonStarting}
 	if o := o.server.Load(); o != nil {
 		ready = o.Readiness()
+		for _, session := range o.Sessions() {
+			s.Sessions++
+			s.OldestSession = max(s.OldestSession, time.Since(session.Created))
+		}
 	}
 	for _, reason := range server.Reasons() {
 		s.NotServing[string(reason)] = reason == ready.Reason
@@ -40,16 +44,22 @@ func (o *observed) state() metrics.State {
 			}
 		}
 	}
-	if broker := o.broker.Load(); broker != nil {
-		for _, session := range broker.Stats() {
-			s.Sessions++
-			s.OldestSession = max(s.OldestSession, time.Since(session.Created))
-		}
+	if log := ready.Log(); log != nil {
+		s.Records = uint64(log.Tree().N)
 	}
+	s.CopyLost = o.copyLost()
 	if source := o.tls.Load(); source != nil {
 		s.CertificateEnds = source.NotAfter()
 	}
 	return s
+}
+
+// copyLost is how many records did not reach where they are copied to.
+func (o *observed) copyLost() uint64 {
+	if c := o.copied.Load(); c != nil {
+		return c.Lost()
+	}
+	return 0
 }
 
 // serveMetrics serves /metrics until stop is called.

@@ -8,20 +8,9 @@ import (
 	"time"
 
 	"github.com/signerd/signerd/internal/config"
-	"github.com/signerd/signerd/internal/metrics"
 	"github.com/signerd/signerd/internal/tlsfiles"
 	"github.com/signerd/signerd/upstream/noon"
 )
-
-// countLogins tells metrics of each login, beside whoever is told already.
-func countLogins(m *metrics.Metrics, next func(noon.Account, noon.Outcome, error)) func(noon.Account, noon.Outcome, error) {
-	return func(a noon.Account, outcome noon.Outcome, err error) {
-		m.Login(string(outcome))
-		if next != nil {
-			next(a, outcome, err)
-		}
-	}
-}
 
 // noonConfig says how the broker of Noon sessions works, and logs each login before it is sent and after.
 func noonConfig(c *config.Config, log *slog.Logger) (noon.BrokerConfig, error) {
@@ -29,15 +18,15 @@ func noonConfig(c *config.Config, log *slog.Logger) (noon.BrokerConfig, error) {
 		Destinations: noon.Destinations{BaseURLs: c.Noon.BaseURLs},
 		Life:         time.Duration(c.Noon.SessionLife), Timeout: time.Duration(c.Noon.Timeout),
 		ProxyFromEnvironment: c.Noon.ProxyFromEnvironment,
-		LoginStarting: func(a noon.Account) {
+		LoginStarting: func(a noon.Account) (func(noon.Outcome, error), error) {
 			log.Info("noon login", "key", a.Key, "key_version", a.Version, "outcome", "starting")
-		},
-		LoginEnded: func(a noon.Account, outcome noon.Outcome, err error) {
-			attrs, level := []any{"key", a.Key, "key_version", a.Version, "outcome", string(outcome)}, slog.LevelInfo
-			if err != nil {
-				attrs, level = append(attrs, "cause", err.Error()), slog.LevelWarn
-			}
-			log.Log(context.Background(), level, "noon login", attrs...)
+			return func(outcome noon.Outcome, err error) {
+				attrs, level := []any{"key", a.Key, "key_version", a.Version, "outcome", string(outcome)}, slog.LevelInfo
+				if err != nil {
+					attrs, level = append(attrs, "cause", err.Error()), slog.LevelWarn
+				}
+				log.Log(context.Background(), level, "noon login", attrs...)
+			}, nil
 		},
 	}
 	if c.Noon.CAFile == "" {

@@ -40,7 +40,7 @@ func TestSIGHUPAppliesAGoodConfigurationWholeAndRefusesABadOneWhole(t *testing.T
 		want      codes.Code
 	}{
 		{"an administrator", "", []string{administrator}, "configuration is in force", codes.OK},
-		{"the administrator is gone, and a field is unknown", "", []string{"bogus: 1"}, "signerd.yaml:7: field bogus is unknown", codes.OK},
+		{"the administrator is gone, and a field is unknown", "", []string{"bogus: 1"}, "signerd.yaml:8: field bogus is unknown", codes.OK},
 		{"the administrator is gone, and a change needs a restart", "", []string{"limits: {max_message_bytes: 8192}", "reflection: true"},
 			"a change of reflection, limits.max_message_bytes needs a restart", codes.OK},
 		{"the administrator is gone, and a TLS file is missing", ", crls: [absent.crl]", nil, "absent.crl", codes.OK},
@@ -82,8 +82,28 @@ func TestARefusedSerialCountsOnTheNextRequestOfAnOpenConnection(t *testing.T) {
 	if err := sign(t, open); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("the refused client hears %v", err)
 	}
-	logged(`"reason":"NO_IDENTITY"`)
+	if records := in.records(t); !strings.Contains(records, `"reason":"NO_IDENTITY"`) {
+		t.Errorf("on record are %s", records)
+	}
 	if err := sign(t, beside); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("the other client hears %v", err)
 	}
+}
+
+// records is the text of the audit log.
+func (in *installation) records(t *testing.T) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(in.dir, "audit", "records-*.jsonl"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no file of records: %v", err)
+	}
+	var out strings.Builder
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Write(b)
+	}
+	return out.String()
 }

@@ -44,7 +44,8 @@ func serve(ctx context.Context, configFile string, stderr io.Writer) error {
 		config: c, log: told.log, noon: gateway,
 		serving: server.Config{Bounds: c.Bounds(), Log: told.log, Version: version.Version, Reflection: c.Reflection, Traces: traces, Limits: server.Limits{
 			MaxMessageBytes: c.Limits.MaxMessageBytes, MaxConcurrentStreams: c.Limits.MaxConcurrentStreams,
-		}},
+			MaxConcurrentCalls: c.Limits.MaxConcurrentCalls, MaxRefusals: c.Limits.MaxRefusals, RefusalsPerSecond: c.Limits.RefusalsPerSecond,
+		}, QueryValues: c.Audit.QueryValues},
 		settings: told,
 		ready:    func() {},
 	}
@@ -89,16 +90,16 @@ func (d daemon) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, kc.Store.Close()) }()
 	var seen observed
 	m := metrics.New(version.Version, seen.state)
-	d.serving.Metrics, d.noon.LoginEnded = m, countLogins(m, d.noon.LoginEnded)
-	broker := noon.NewBroker(d.noon)
-	defer broker.Close()
-	d.serving.Noon = broker
-	seen.broker.Store(broker)
+	d.serving.Metrics, d.serving.Noon, d.serving.CopyLost = m, d.noon, seen.copyLost
 	s, err := server.New(d.serving)
 	if err != nil {
 		return err
 	}
 	seen.server.Store(s)
+	records := recording{copies: copies(d.config.Audit.Copy, d.log)}
+	seen.copied.Store(records.copies)
+	defer func() { err = errors.Join(err, records.close()) }()
+	defer s.Close()
 	certificates, err := loadTLS(d.config.TLS)
 	if err != nil {
 		return err
@@ -124,16 +125,10 @@ func (d daemon) run(ctx context.Context) (err error) {
 	stopSettings := d.settings.follow(s, certificates)
 	defer stopSettings()
 	// Health says NOT_SERVING from here until every key is loaded.
-	keys, err := keystore.Open(ctx, kc)
+	keys, err := d.open(ctx, kc, s, &records)
 	if err != nil {
 		return explain(errors.Join(err, d.shutdown(s)))
 	}
-	if d.opened != nil {
-		if err := d.opened(ctx, keys); err != nil {
-			return errors.Join(err, d.shutdown(s))
-		}
-	}
-	s.Open(keys)
 	stats := keys.Stats()
 	d.log.Info("serving", "version", version.Version, "keys", stats.Keys, "root_key", stats.RootKeyID, "store_counter", stats.Counter)
 	d.ready()
@@ -154,6 +149,24 @@ func (d daemon) run(ctx context.Context) (err error) {
 	case err = <-failed:
 	}
 	return errors.Join(err, d.shutdown(s))
+}
+
+// open opens the keystore and the audit log, and starts serving from the one and recording in the other.
+func (d daemon) open(ctx context.Context, kc keystore.Config, s *server.Server, records *recording) (*keystore.Keystore, error) {
+	keys, err := keystore.Open(ctx, kc)
+	if err != nil {
+		return nil, err
+	}
+	if err := records.open(ctx, d.config.Audit, keys, kc.Anchor, d.log, s.AuditChanged); err != nil {
+		return nil, err
+	}
+	if d.opened != nil {
+		if err := d.opened(ctx, keys); err != nil {
+			return nil, err
+		}
+	}
+	s.Open(keys, records.log)
+	return keys, nil
 }
 
 // listen starts the listeners on Unix sockets. closeAll closes those that were started.

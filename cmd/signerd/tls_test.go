@@ -56,6 +56,7 @@ func (in *installation) configure(t *testing.T, tls string, more ...string) {
 	certtest.Replace(t, in.config, fmt.Appendf(nil, `store: keys.db
 anchor: anchor
 root_key: {file: root.key}
+audit: {dir: audit}
 socket: {path: app.sock}
 admin_socket: {path: admin.sock}
 tls: {address: "%s", certificate: cert.pem, key: key.pem, client_ca: ca.pem%s}
@@ -129,17 +130,17 @@ func TestServingOverTLSKeepsUpWithItsFiles(t *testing.T) {
 	logged(`"msg":"serving"`)
 
 	conn := in.connect(t, in.client(t))
-	// Nothing is granted, and the log says to whom.
-	denied := func() {
+	// Nothing is granted, and it is on record to whom.
+	denied := func(times int) {
 		t.Helper()
 		if err := sign(t, conn); status.Code(err) != codes.PermissionDenied {
 			t.Errorf("got %v", err)
 		}
-		if line := logged(`"msg":"call"`); !strings.Contains(line, `"caller":"spiffe://example.org/orders"`) {
-			t.Errorf("the log has %s", line)
+		if records := in.records(t); strings.Count(records, `"caller":"spiffe://example.org/orders","identified_by":"tls"`) != times {
+			t.Errorf("on record are %s", records)
 		}
 	}
-	denied()
+	denied(1)
 
 	renewed := in.renew(t)
 	hangUp(t)
@@ -153,7 +154,7 @@ func TestServingOverTLSKeepsUpWithItsFiles(t *testing.T) {
 	if !in.shows(t).Equal(renewed) {
 		t.Error("another certificate is shown")
 	}
-	denied()
+	denied(2)
 }
 
 func (in *installation) connect(t *testing.T, c *tls.Config) *grpc.ClientConn {

@@ -19,7 +19,7 @@ import (
 	"github.com/signerd/signerd/internal/partners"
 )
 
-// totalKeys is how many keys signerd holds, and kinds of which kind; the first of each kind is measured.
+// totalKeys is how many keys each signerd holds, and kinds of which kind; the first of each kind is measured.
 const totalKeys = 100
 
 var kinds = []struct {
@@ -35,7 +35,7 @@ type accounts struct {
 	nobaKey, nobaSecret string
 	gateway             *httptest.Server
 	noon                *partners.Noon
-	imports             []*adminv1.ImportKeyRequest
+	imports             []*adminv1.ImportKeyRequest // the same into each signerd
 }
 
 func newAccounts() (*accounts, error) {
@@ -118,7 +118,7 @@ func (a *accounts) newNoon(keyID string) (map[string][]byte, error) {
 	return map[string][]byte{"credentials": file, "user_agent": []byte("Bench/1.0"), "base_url": []byte(a.gateway.URL)}, nil
 }
 
-// importInto brings every key into signerd.
+// importInto brings every key into a signerd.
 func (a *accounts) importInto(ctx context.Context, conn *grpc.ClientConn) error {
 	if len(a.imports) != totalKeys {
 		return fmt.Errorf("there are %d keys, not %d", len(a.imports), totalKeys)
@@ -129,6 +129,5 @@ func (a *accounts) importInto(ctx context.Context, conn *grpc.ClientConn) error 
 			return fmt.Errorf("importing %s: %w", in.GetName(), err)
 		}
 	}
-	a.imports = nil
 	return nil
 }

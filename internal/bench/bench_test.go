@@ -15,10 +15,12 @@ import (
 func build(t *testing.T) (bin string) {
 	t.Helper()
 	bin = t.TempDir()
-	for name, pkg := range map[string]string{"signerd": "cmd/signerd", "bench": "internal/bench"} {
-		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(bin, name), "github.com/signerd/signerd/"+pkg)
+	for _, p := range []struct{ name, pkg, tags string }{
+		{"signerd", "cmd/signerd", ""}, {"signerd-unaudited", "cmd/signerd", "unaudited"}, {"bench", "internal/bench", ""},
+	} {
+		cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", p.tags, "-o", filepath.Join(bin, p.name), "github.com/signerd/signerd/"+p.pkg)
 		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("building %s: %v\n%s", name, err, out)
+			t.Fatalf("building %s: %v\n%s", p.name, err, out)
 		}
 	}
 	return bin
@@ -29,7 +31,7 @@ func TestBenchRunsEndToEnd(t *testing.T) {
 	bin := build(t)
 	folders := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "bench"), "-bin", bin, "-rounds", "1", "-time", "50ms", "-o", "json",
-		"-run", "^raw/|^echo/noba/unix|/(noah-es384|noba|noon)/mtls/64$")
+		"-run", "^raw/|^echo/noba/unix|/noah-es384/mtls/1$|/(noah-es384|noba|noon)/mtls/64$")
 	cmd.Env = append(os.Environ(), "TMPDIR="+folders)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -46,13 +48,16 @@ func TestBenchRunsEndToEnd(t *testing.T) {
 			t.Errorf("%s has no figures: %+v", got.Name, got)
 		}
 	}
-	want := strings.Fields(`raw/noah-es384 raw/noah-es256 raw/noba echo/noah-es384/mtls/64 signerd/noah-es384/mtls/64
-		echo/noba/unix/1 echo/noba/unix/8 echo/noba/unix/64 echo/noba/mtls/64 signerd/noba/mtls/64 echo/noon/mtls/64 signerd/noon/mtls/64`)
+	want := strings.Fields(`raw/noah-es384 raw/noah-es256 raw/noba raw/fsync
+		echo/noah-es384/mtls/1 unaudited/noah-es384/mtls/1 signerd/noah-es384/mtls/1
+		echo/noah-es384/mtls/64 unaudited/noah-es384/mtls/64 signerd/noah-es384/mtls/64
+		echo/noba/unix/1 echo/noba/unix/8 echo/noba/unix/64
+		echo/noba/mtls/64 unaudited/noba/mtls/64 signerd/noba/mtls/64 echo/noon/mtls/64 unaudited/noon/mtls/64 signerd/noon/mtls/64`)
 	if !slices.Equal(names, want) {
 		t.Errorf("measured %v, want %v", names, want)
 	}
-	if len(r.Goals) != 5 {
-		t.Errorf("there are %d goals, want 5: %+v", len(r.Goals), r.Goals)
+	if len(r.Goals) != 9 {
+		t.Errorf("there are %d goals, want 9: %+v", len(r.Goals), r.Goals)
 	}
 	if left, err := os.ReadDir(folders); err != nil || len(left) > 0 {
 		t.Errorf("it left %v behind (%v)", left, err)

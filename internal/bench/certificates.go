@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Files of TLS, in the folder of the run. Both servers show the same certificate.
+// Files of TLS, in the folder of the run. All servers show the same certificate.
 const (
 	authorityFile   = "ca.pem"
 	certificateFile = "server.pem"

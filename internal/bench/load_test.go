@@ -57,7 +57,7 @@ func TestARefusedRequestFailsTheMeasurement(t *testing.T) {
 
 func TestARawOperationThatFailsFailsTheMeasurement(t *testing.T) {
 	broken := errors.New("broken")
-	if _, err := measureRaw(t.Context(), func() error { return broken }, time.Millisecond); !errors.Is(err, broken) {
+	if _, err := measureRaw(t.Context(), func() error { return broken }, 1, time.Millisecond); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -1,5 +1,5 @@
-// Command bench measures what signerd costs: it runs the real program on one machine, beside the raw cryptography and a
-// bare gRPC server that answers the same bytes, and prints all three side by side.
+// Command bench measures what signerd costs: it runs the real program on one machine, beside the raw cryptography, a bare
+// gRPC server that answers the same bytes, and a signerd that keeps no audit log, and prints them side by side.
 //
 // It is for people who change or choose signerd. It is no test: it ends with 0 whatever it measured, and with 1 only when
 // something did not work.
@@ -70,9 +70,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	var only string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.StringVar(&o.bin, "bin", "bin", "the `folder` that holds signerd")
+	flags.StringVar(&o.bin, "bin", "bin", "the `folder` that holds signerd and signerd-unaudited; TMPDIR says on which disk they are installed")
 	flags.IntVar(&o.rounds, "rounds", 5, "how many rounds; what is printed are medians over them")
-	flags.DurationVar(&o.window, "time", 600*time.Millisecond, "how long each variant is measured in each round")
+	flags.DurationVar(&o.window, "time", 500*time.Millisecond, "how long each variant is measured in each round")
 	flags.StringVar(&only, "run", "", "measure only variants whose name matches the `regexp`, such as noba/mtls or raw/")
 	flags.StringVar(&o.format, "o", "table", "table or json")
 	if err := flags.Parse(args); err != nil {
@@ -114,11 +114,11 @@ func bench(ctx context.Context, o options, progress io.Writer) (out *report, err
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(progress, format+"\n", args...) }
 	r := &rig{ctx: ctx, bin: o.bin, dir: dir}
 	defer func() { err = errors.Join(err, r.close()) }()
-	say("making %d keys, and starting signerd and the echo", totalKeys)
+	say("making %d keys, and starting two signerds and the echo", totalKeys)
 	if err := r.prepare(o.rounds); err != nil {
 		return nil, err
 	}
-	idle, err := memoryOf(r.signerd.pid())
+	idle, err := memoryOf(r.installations[serverSignerd].process.pid())
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func bench(ctx context.Context, o options, progress io.Writer) (out *report, err
 	if err != nil {
 		return nil, err
 	}
-	loaded, err := memoryOf(r.signerd.pid())
+	loaded, err := memoryOf(r.installations[serverSignerd].process.pid())
 	if err != nil {
 		return nil, err
 	}

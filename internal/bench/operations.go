@@ -24,6 +24,7 @@ const (
 	nameES256 = "noah-es256"
 	nameNoba  = "noba"
 	nameNoon  = "noon"
+	nameFsync = "fsync" // raw only: what makes a record durable
 )
 
 var operationNames = []string{nameES384, nameES256, nameNoba, nameNoon}

@@ -6,11 +6,16 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/sys/unix"
 )
 
 // noahClaims is NOAH's payload, written a second time from the partner's page: the program under test is not asked what is right.
@@ -40,13 +45,36 @@ func computeHMAC(secret, message []byte) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// batch is how many raw operations are done from one look at the clock to the next, which is not free either.
+// recordBytes is about the length of a record of SignNoahRequest.
+const recordBytes = 700
+
+// appendDurably gives the raw operation of an audit log: one line of a record's length, written at the end of a file and made durable.
+// The file is made in a folder that somebody else removes; done closes it.
+func appendDurably(dir string) (do func() error, done func() error, err error) {
+	f, err := os.OpenFile(filepath.Join(dir, nameFsync), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, nil, err
+	}
+	line := []byte(strings.Repeat("x", recordBytes-1) + "\n")
+	return func() error {
+		_, err := f.Write(line)
+		if err != nil {
+			return err
+		}
+		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+			err = unix.Fdatasync(int(f.Fd()))
+		}
+		return err
+	}, f.Close, nil
+}
+
+// batch is how many raw computations are done from one look at the clock to the next, which is not free either.
 const batch = 16
 
-// measureRaw does the operation over and over on one goroutine. All CPU time of this process counts, so that collecting
-// its garbage does too.
-func measureRaw(ctx context.Context, do func() error, window time.Duration) (sample, error) {
-	if _, err := repeat(ctx, do, warmUp); err != nil {
+// measureRaw does the operation over and over on one goroutine, so many from one look at the clock to the next; only where it is one, it
+// says how long it took. All CPU time of this process counts, so that collecting its garbage does too.
+func measureRaw(ctx context.Context, do func() error, batch int, window time.Duration) (sample, error) {
+	if _, err := repeat(ctx, do, batch, warmUp); err != nil {
 		return sample{}, err
 	}
 	runtime.GC()
@@ -55,7 +83,7 @@ func measureRaw(ctx context.Context, do func() error, window time.Duration) (sam
 	if err != nil {
 		return sample{}, err
 	}
-	n, err := repeat(ctx, do, window)
+	took, err := repeat(ctx, do, batch, window)
 	if err != nil {
 		return sample{}, err
 	}
@@ -63,20 +91,30 @@ func measureRaw(ctx context.Context, do func() error, window time.Duration) (sam
 	if err != nil {
 		return sample{}, err
 	}
-	return sample{cpu: (after - before) / time.Duration(n), perSecond: float64(n) / time.Since(began).Seconds()}, nil
+	n := len(took) * batch
+	s := sample{cpu: (after - before) / time.Duration(n), perSecond: float64(n) / time.Since(began).Seconds()}
+	if batch == 1 {
+		slices.Sort(took)
+		s.p50, s.p99 = percentile(took, 50), percentile(took, 99)
+	}
+	return s, nil
 }
 
-func repeat(ctx context.Context, do func() error, window time.Duration) (n int, err error) {
-	for end := time.Now().Add(window); n == 0 || time.Now().Before(end); {
+// repeat gives how long each batch took; there is at least one.
+func repeat(ctx context.Context, do func() error, batch int, window time.Duration) (took []time.Duration, err error) {
+	now := time.Now()
+	for end := now.Add(window); len(took) == 0 || now.Before(end); {
 		if ctx.Err() != nil {
-			return 0, context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
 		for range batch {
 			if err := do(); err != nil {
-				return 0, err
+				return nil, err
 			}
-			n++
 		}
+		before := now
+		now = time.Now()
+		took = append(took, now.Sub(before))
 	}
-	return n, nil
+	return took, nil
 }

@@ -3,38 +3,36 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 )
 
-// The sockets of signerd, and its log: a regular file, with a JSON line for each request.
-const (
-	applications = "app"
-	operators    = "admin"
-	logFile      = "log"
-)
+// logFile is where all programs write what they log; of requests that are answered, that is nothing.
+const logFile = "log"
+
+// programs are what is installed, by the server that it is in the report.
+var programs = map[string]string{serverSignerd: "signerd", serverUnaudited: "signerd-unaudited"}
 
 // rig is everything that runs while the bench measures.
 type rig struct {
-	ctx        context.Context
-	bin, dir   string
-	accounts   *accounts
-	operations map[string]operation
-	signerd    *process
-	echo       *process
-	targets    map[string]*target
-	starts     []time.Duration // from the start of a process to its first signature
+	ctx           context.Context
+	bin, dir      string
+	accounts      *accounts
+	operations    map[string]operation
+	installations map[string]*installation // by server
+	echo          *process
+	targets       map[string]*target // by server
+	starts        []time.Duration    // from the start of signerd to its first signature
 }
 
-// prepare leaves signerd and the echo running, connected to, and giving right answers.
+// prepare leaves all servers running, connected to, and giving right answers.
 func (r *rig) prepare(starts int) error {
 	client, err := makeCertificates(r.dir)
 	if err != nil {
@@ -44,74 +42,44 @@ func (r *rig) prepare(starts int) error {
 		return err
 	}
 	r.operations = newOperations(r.ctx, r.accounts)
-	address, err := r.initialize()
-	if err != nil {
-		return err
-	}
-	if err := r.importKeys(); err != nil {
-		return err
-	}
-	for range starts {
-		if err := r.startSignerd(); err != nil {
+	r.installations, r.targets = make(map[string]*installation), make(map[string]*target)
+	for _, server := range []string{serverSignerd, serverUnaudited} {
+		if r.installations[server], err = r.install(server); err != nil {
 			return err
 		}
-	}
-	r.targets = make(map[string]*target)
-	if r.targets[serverSignerd], err = connect(r.signerd.pid(), socketIn(r.dir, applications), address, client); err != nil {
-		return err
+		if err := r.run(server, starts, client); err != nil {
+			return err
+		}
 	}
 	if err := r.recordAnswers(); err != nil {
 		return err
 	}
+	address := ""
 	if r.echo, address, err = r.startEcho(); err != nil {
 		return err
 	}
 	if r.targets[serverEcho], err = connect(r.echo.pid(), socketIn(r.dir, serverEcho), address, client); err != nil {
 		return err
 	}
-	return r.checkEcho()
+	return errors.Join(r.check(serverUnaudited), r.check(serverEcho))
 }
 
-// initialize configures signerd as its operators do, with every port open, and makes its store.
-func (r *rig) initialize() (tlsAddress string, err error) {
-	tlsAddress, err = freeAddress()
-	if err != nil {
-		return "", err
+// run starts what is installed, signerd so many times, and connects to it.
+func (r *rig) run(server string, starts int, client *tls.Config) (err error) {
+	if server != serverSignerd {
+		starts = 1
 	}
-	metricsAddress, err := freeAddress()
-	if err != nil {
-		return "", err
+	for range starts {
+		took, err := r.installations[server].start()
+		if err != nil {
+			return err
+		}
+		if server == serverSignerd {
+			r.starts = append(r.starts, took)
+		}
 	}
-	config := fmt.Appendf(nil, `store: keys.db
-anchor: anchor
-root_key: {file: root.key}
-socket: {path: %q}
-admin_socket: {path: %q}
-tls: {address: %q, certificate: %q, key: %q, client_ca: %q}
-metrics: {address: %q}
-noon: {base_urls: [%q]}
-administrators: ["unix:uid=%d"]
-`, socketIn(r.dir, applications), socketIn(r.dir, operators), tlsAddress, certificateFile, privateKeyFile, authorityFile,
-		metricsAddress, r.accounts.gateway.URL, os.Geteuid())
-	if err := os.WriteFile(r.configFile(), config, 0o600); err != nil {
-		return "", err
-	}
-	if out, err := exec.CommandContext(r.ctx, r.program(), "init", "--config", r.configFile()).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("signerd init: %w\n%s", err, out)
-	}
-	return tlsAddress, nil
-}
-
-func (r *rig) program() string    { return filepath.Join(r.bin, "signerd") }
-func (r *rig) configFile() string { return filepath.Join(r.dir, "signerd.yaml") }
-
-// freeAddress is a loopback address that nobody listened on a moment ago.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
+	r.targets[server], err = r.installations[server].connect(client)
+	return err
 }
 
 // recordAnswers checks what signerd answers, and writes it down for the echo.
@@ -142,18 +110,15 @@ func merge(into map[string][]byte, key string, value []byte) map[string][]byte {
 	return into
 }
 
-// checkEcho wants answers as long as signerd's, and as good.
-func (r *rig) checkEcho() error {
+// check wants answers as good as signerd's.
+func (r *rig) check(server string) error {
 	for _, op := range r.operations {
-		if err := r.targets[serverEcho].checkAll(r.ctx, op, op.check); err != nil {
-			return fmt.Errorf("the echo: %w", err)
+		if err := r.targets[server].checkAll(r.ctx, op, op.check); err != nil {
+			return fmt.Errorf("%s: %w", server, err)
 		}
 	}
 	return nil
 }
-
-// emptyLog keeps the log from filling the disk, while nobody measures.
-func (r *rig) emptyLog() error { return os.Truncate(filepath.Join(r.dir, logFile), 0) }
 
 // close ends what was started.
 func (r *rig) close() error {
@@ -163,9 +128,10 @@ func (r *rig) close() error {
 			errs = append(errs, t.close())
 		}
 	}
-	for _, p := range []*process{r.signerd, r.echo} {
-		errs = append(errs, p.stop())
+	for _, i := range r.installations {
+		errs = append(errs, i.stop())
 	}
+	errs = append(errs, r.echo.stop())
 	if r.accounts != nil {
 		r.accounts.gateway.Close()
 	}

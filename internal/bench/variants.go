@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"time"
@@ -8,9 +10,10 @@ import (
 
 // What is measured, side by side.
 const (
-	serverRaw     = "raw"     // the cryptography alone, in this process
-	serverEcho    = "echo"    // a bare gRPC server with signerd's options, which answers what signerd answered
-	serverSignerd = "signerd" // the program itself
+	serverRaw       = "raw"       // the cryptography alone, or the disk, in this process
+	serverEcho      = "echo"      // a bare gRPC server with signerd's options, which answers what signerd answered
+	serverUnaudited = "unaudited" // signerd whose audit log keeps nothing
+	serverSignerd   = "signerd"   // the program itself
 )
 
 // How callers are connected.
@@ -40,13 +43,15 @@ func (v variant) name() string {
 // variants are all there are. What is compared stands together, so that it is measured close in time.
 func variants() []variant {
 	var out []variant
-	for _, operation := range []string{nameES384, nameES256, nameNoba} {
+	for _, operation := range []string{nameES384, nameES256, nameNoba, nameFsync} {
 		out = append(out, variant{server: serverRaw, operation: operation})
 	}
 	for _, operation := range operationNames {
 		for _, transport := range []string{overUnix, overMTLS} {
 			for _, callers := range callerCounts {
-				out = append(out, variant{serverEcho, operation, transport, callers}, variant{serverSignerd, operation, transport, callers})
+				for _, server := range []string{serverEcho, serverUnaudited, serverSignerd} {
+					out = append(out, variant{server, operation, transport, callers})
+				}
 			}
 		}
 	}
@@ -93,12 +98,22 @@ func (r *rig) measure(chosen []variant, o options, say func(string, ...any)) (ma
 }
 
 func (r *rig) measureOne(v variant, window time.Duration) (sample, error) {
-	op := r.operations[v.operation]
-	if v.server == serverRaw {
-		return measureRaw(r.ctx, op.raw, window)
+	switch {
+	case v.server == serverRaw && v.operation == nameFsync:
+		return measureFsync(r.ctx, r.dir, window)
+	case v.server == serverRaw:
+		return measureRaw(r.ctx, r.operations[v.operation].raw, batch, window)
+	default:
+		return measureLoad(r.ctx, r.targets[v.server], r.operations[v.operation], v.transport, v.callers, window)
 	}
-	if err := r.emptyLog(); err != nil {
+}
+
+// measureFsync measures the disk that the audit log is on.
+func measureFsync(ctx context.Context, dir string, window time.Duration) (out sample, err error) {
+	do, done, err := appendDurably(dir)
+	if err != nil {
 		return sample{}, err
 	}
-	return measureLoad(r.ctx, r.targets[v.server], op, v.transport, v.callers, window)
+	defer func() { err = errors.Join(err, done()) }()
+	return measureRaw(ctx, do, 1, window)
 }

@@ -21,6 +21,9 @@ func TestEveryVariantHasAFloor(t *testing.T) {
 		if floor := (variant{serverEcho, v.operation, v.transport, v.callers}); !names[floor.name()] {
 			t.Errorf("%s has no echo", v.name())
 		}
+		if without := (variant{serverUnaudited, v.operation, v.transport, v.callers}); !names[without.name()] {
+			t.Errorf("%s is not measured without an audit log", v.name())
+		}
 		if raw := (variant{server: serverRaw, operation: v.operation}); !names[raw.name()] && v.operation != nameNoon {
 			t.Errorf("%s has no raw operation", v.name())
 		}
@@ -28,6 +31,11 @@ func TestEveryVariantHasAFloor(t *testing.T) {
 	// A goal that no variant measures would be left out in silence.
 	for _, operation := range []string{nameES384, nameNoba, nameNoon} {
 		if v := (variant{serverSignerd, operation, goalTransport, goalCallers}); !names[v.name()] {
+			t.Errorf("%s, which has a goal, is not measured", v.name())
+		}
+	}
+	for _, v := range []variant{{serverSignerd, nameES384, goalTransport, 1}, {server: serverRaw, operation: nameFsync}} {
+		if !names[v.name()] {
 			t.Errorf("%s, which has a goal, is not measured", v.name())
 		}
 	}

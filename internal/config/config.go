@@ -51,6 +51,8 @@ type Config struct {
 	SandboxOnly []string `yaml:"sandbox_only"`
 	// Noon says how signerd talks to the Noon partner gateway.
 	Noon Noon `yaml:"noon"`
+	// Audit says where and how calls are recorded. Required.
+	Audit Audit `yaml:"audit"`
 	// Metrics says where Prometheus may scrape. Default: nowhere.
 	Metrics Metrics `yaml:"metrics"`
 	// Tracing says where OpenTelemetry traces go. Default: nowhere.
@@ -62,8 +64,8 @@ type Config struct {
 	// ShutdownTimeout is how long requests under way may take after SIGTERM; a duration such as 30s, from 1s to 10m.
 	// Default: 30s.
 	ShutdownTimeout Duration `yaml:"shutdown_timeout"`
-	// LogLevel is debug, info, warn or error. Default: info. At warn and above, calls are logged only when signerd
-	// or a partner fails.
+	// LogLevel is debug, info, warn or error. Default: info. At debug there is a line for every call, otherwise only for
+	// those that signerd or a partner failed.
 	LogLevel string `yaml:"log_level"`
 
 	bounds *policy.Bounds
@@ -124,6 +126,13 @@ type Limits struct {
 	MaxMessageBytes int `yaml:"max_message_bytes"`
 	// MaxConcurrentStreams bounds the requests under way on one connection: 1 to 65536. Default: 256.
 	MaxConcurrentStreams uint32 `yaml:"max_concurrent_streams"`
+	// MaxConcurrentCalls bounds the calls that one caller has under way, on all its connections: 1 to 1048576. Default: 1024.
+	MaxConcurrentCalls int `yaml:"max_concurrent_calls"`
+	// MaxRefusals is how many calls of one caller may be refused at once, each with a record of its own: 1 to 1000000. Beyond, the
+	// caller's calls are refused unread, and counted in one record a minute. Default: 1000.
+	MaxRefusals int `yaml:"max_refusals"`
+	// RefusalsPerSecond is how many more there may be each second: 0.01 to 100000. Default: 50.
+	RefusalsPerSecond float64 `yaml:"refusals_per_second"`
 }
 
 // Duration is a time.Duration that reads "30s".
@@ -218,7 +227,7 @@ func refuseNulls(n *yaml.Node) error {
 
 // resolve makes paths absolute, in their one spelling.
 func (c *Config) resolve(dir string) {
-	for _, p := range append(c.TLS.paths(), &c.Store, &c.Anchor, &c.RootKey.File, &c.Socket.Path, &c.AdminSocket.Path, &c.Noon.CAFile, &c.Tracing.CAFile) {
+	for _, p := range append(c.TLS.paths(), &c.Store, &c.Anchor, &c.RootKey.File, &c.Audit.Dir, &c.Socket.Path, &c.AdminSocket.Path, &c.Noon.CAFile, &c.Tracing.CAFile) {
 		switch {
 		case *p == "":
 		case filepath.IsAbs(*p):
@@ -247,6 +256,7 @@ func (c *Config) check(tree *yaml.Node) error {
 		value string
 	}{
 		{[]any{"store"}, c.Store}, {[]any{"anchor"}, c.Anchor}, {[]any{"root_key", "file"}, c.RootKey.File},
+		{[]any{"audit", "dir"}, c.Audit.Dir},
 		{[]any{"socket", "path"}, c.Socket.Path}, {[]any{"admin_socket", "path"}, c.AdminSocket.Path},
 	} {
 		if required.value == "" {
@@ -264,6 +274,12 @@ func (c *Config) check(tree *yaml.Node) error {
 		return fault([]any{"limits", "max_message_bytes"}, "it is outside 4096 to 67108864")
 	case c.Limits.MaxConcurrentStreams < 1 || c.Limits.MaxConcurrentStreams > 1<<16:
 		return fault([]any{"limits", "max_concurrent_streams"}, "it is outside 1 to 65536")
+	case c.Limits.MaxConcurrentCalls < 1 || c.Limits.MaxConcurrentCalls > 1<<20:
+		return fault([]any{"limits", "max_concurrent_calls"}, "it is outside 1 to 1048576")
+	case c.Limits.MaxRefusals < 1 || c.Limits.MaxRefusals > 1_000_000:
+		return fault([]any{"limits", "max_refusals"}, "it is outside 1 to 1000000")
+	case !(c.Limits.RefusalsPerSecond >= 0.01 && c.Limits.RefusalsPerSecond <= 100_000): // nor is it no number
+		return fault([]any{"limits", "refusals_per_second"}, "it is outside 0.01 to 100000")
 	case c.Noon.SessionLife < Duration(time.Minute) || c.Noon.SessionLife > Duration(720*time.Hour):
 		return fault([]any{"noon", "session_life"}, "it is outside 1m to 720h")
 	case c.Noon.Timeout < Duration(time.Second) || c.Noon.Timeout > Duration(2*time.Minute):
@@ -283,6 +299,9 @@ func (c *Config) check(tree *yaml.Node) error {
 			return fault([]any{"noon", "base_urls", i}, "%w", err)
 		}
 	}
+	if err := c.Audit.check(fault); err != nil {
+		return err
+	}
 	if err := c.Tracing.check(fault); err != nil {
 		return err
 	}
@@ -294,7 +313,8 @@ func defaults() Config {
 	return Config{
 		Socket:          Socket{Mode: 0o660},
 		AdminSocket:     Socket{Mode: 0o600},
-		Limits:          Limits{MaxMessageBytes: 4 << 20, MaxConcurrentStreams: 256},
+		Limits:          Limits{MaxMessageBytes: 4 << 20, MaxConcurrentStreams: 256, MaxConcurrentCalls: 1024, MaxRefusals: 1000, RefusalsPerSecond: 50},
+		Audit:           Audit{Timeout: Duration(5 * time.Second), MaxFileBytes: 64 << 20, MaxFileAge: Duration(24 * time.Hour)},
 		Noon:            Noon{SessionLife: Duration(noon.DefaultLife), Timeout: Duration(noon.DefaultTimeout)},
 		Tracing:         Tracing{SampleRatio: 0.01},
 		ShutdownTimeout: Duration(30 * time.Second),

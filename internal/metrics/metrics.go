@@ -25,6 +25,8 @@ type State struct {
 	// Sessions is the number of Noon sessions kept, OldestSession the age of the oldest; 0 without any.
 	Sessions      int
 	OldestSession time.Duration
+	// Records is the number of durable records in the audit log, CopyLost how many of them a second sink has lost.
+	Records, CopyLost uint64
 	// CertificateEnds is when the TLS certificate in force expires; zero without TLS.
 	CertificateEnds time.Time
 }
@@ -120,12 +122,14 @@ var (
 	descVersions = prometheus.NewDesc("signerd_key_versions", "Versions of keys.", []string{"scheme", "state"}, nil)
 	descSessions = prometheus.NewDesc("signerd_noon_sessions", "Noon sessions that are kept.", nil, nil)
 	descExpiry   = prometheus.NewDesc("signerd_tls_certificate_expiry_timestamp_seconds", "When the TLS certificate in force expires.", nil, nil)
+	descRecords  = prometheus.NewDesc("signerd_audit_records_total", "Durable records in the audit log, since it was begun.", nil, nil)
+	descCopyLost = prometheus.NewDesc("signerd_audit_copy_lost_total", "Audit records that did not reach where they are copied to, since the start.", nil, nil)
 	descOldest   = prometheus.NewDesc("signerd_noon_session_age_seconds", "Age of the oldest Noon session that is kept.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (stateCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descServing, descReason, descKeys, descVersions, descSessions, descOldest, descExpiry} {
+	for _, d := range []*prometheus.Desc{descServing, descReason, descKeys, descVersions, descSessions, descOldest, descExpiry, descRecords, descCopyLost} {
 		out <- d
 	}
 }
@@ -156,6 +160,8 @@ func (c stateCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	gauge(descSessions, float64(s.Sessions))
 	gauge(descOldest, s.OldestSession.Seconds())
+	out <- prometheus.MustNewConstMetric(descRecords, prometheus.CounterValue, float64(s.Records))
+	out <- prometheus.MustNewConstMetric(descCopyLost, prometheus.CounterValue, float64(s.CopyLost))
 	if !s.CertificateEnds.IsZero() {
 		gauge(descExpiry, float64(s.CertificateEnds.Unix()))
 	}

@@ -22,7 +22,7 @@ func TestAScrapeSaysWhatSignerdIsAndDid(t *testing.T) {
 		NotServing: map[string]bool{"starting": false, "store": false},
 		Keys:       map[metrics.KeyLabels]int{{Scheme: "noah", Environment: "prod", Enabled: "false"}: 3},
 		Versions:   map[metrics.VersionLabels]int{{Scheme: "noah", State: "PENDING"}: 4},
-		Sessions:   2, OldestSession: time.Minute, CertificateEnds: time.Unix(1800000000, 0),
+		Sessions:   2, OldestSession: time.Minute, CertificateEnds: time.Unix(1800000000, 0), Records: 12, CopyLost: 3,
 	}, func(m *metrics.Metrics) {
 		for range 2 {
 			m.Call("SignNoahRequest", "OK", "noah", 300*time.Microsecond)
@@ -42,6 +42,8 @@ func TestAScrapeSaysWhatSignerdIsAndDid(t *testing.T) {
 		`signerd_noon_session_age_seconds 60`,
 		`signerd_tls_certificate_expiry_timestamp_seconds 1.8e+09`,
 		`signerd_tls_handshake_failures_total 1`,
+		`signerd_audit_records_total 12`,
+		`signerd_audit_copy_lost_total 3`,
 		`signerd_serving 1`,
 		`signerd_not_serving{reason="store"} 0`,
 		`version="v1.2.3"`,

@@ -74,7 +74,8 @@ func TestACollectorThatDoesNotAnswerHoldsNothingUp(t *testing.T) {
 				t.Errorf("Shutdown: %v, want its context's error", err)
 			}
 			arrived, lost := len(c.spans()), r.log.lost(t)
-			if arrived+lost != requests || arrived > room || arrived > 0 != answers {
+			// The last span may end after its answer, when there is room again.
+			if arrived+lost != requests || arrived > room+1 || arrived > 0 != answers {
 				t.Errorf("%d spans arrived and %d are lost of %d; there is room for %d", arrived, lost, requests, room)
 			}
 		})

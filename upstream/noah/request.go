@@ -101,6 +101,9 @@ func (r Request) Method() string { return r.method }
 // BodyWithheld reports whether there is a body that only its hash is known of.
 func (r Request) BodyWithheld() bool { return r.withheld }
 
+// BodySHA256 is the hash of the body as it is signed, in lower-case hexadecimal; empty without a body.
+func (r Request) BodySHA256() string { return r.bodyHash }
+
 // Path is the path as it goes on the wire, without the query.
 func (r Request) Path() string { return r.target.Path() }
 

@@ -41,9 +41,9 @@ type BrokerConfig struct {
 	TLS *tls.Config
 	// Transport replaces the whole transport, for tests; ProxyFromEnvironment and TLS then mean nothing.
 	Transport http.RoundTripper
-	// LoginStarting is told of every login before it is sent, LoginEnded after. They must not block. Optional.
-	LoginStarting func(Account)
-	LoginEnded    func(Account, Outcome, error)
+	// LoginStarting is told of every login before it is sent, which its error prevents: callers then get that error. ended is told
+	// how it ended; it may be nil. Optional.
+	LoginStarting func(Account) (ended func(Outcome, error), err error)
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 }
@@ -83,10 +83,7 @@ func NewBroker(c BrokerConfig) *Broker {
 		c.Now = time.Now
 	}
 	if c.LoginStarting == nil {
-		c.LoginStarting = func(Account) {}
-	}
-	if c.LoginEnded == nil {
-		c.LoginEnded = func(Account, Outcome, error) {}
+		c.LoginStarting = func(Account) (func(Outcome, error), error) { return nil, nil }
 	}
 	if c.Transport == nil {
 		c.Transport = newTransport(c.ProxyFromEnvironment, c.TLS)
@@ -106,7 +103,7 @@ func (b *Broker) Close() {
 // Session gives the account's session. rejected is the id of a session that the gateway refused to the caller, or
 // empty: a new login is made only if that one is still current and whoami no longer accepts it. A caller whose ctx ends
 // leaves; what others wait for goes on. Errors: ErrRejectedCredential, ErrUnavailable, ErrRateLimited, in a RetryError
-// where a later try may do better; ErrDestination; or ctx's.
+// where a later try may do better; ErrDestination; LoginStarting's; or ctx's.
 func (b *Broker) Session(ctx context.Context, account Account, c *Credential, rejected string) (*Session, error) {
 	e := b.entry(account.Key)
 	now := b.config.Now()
@@ -204,12 +201,18 @@ func (b *Broker) exchange(e *entry, f *flight) (*Session, error) {
 
 // login makes one login, which the limits have been charged for, and keeps what it gave.
 func (b *Broker) login(e *entry, f *flight) (*Session, error) {
+	ended, err := b.config.LoginStarting(f.account)
+	if err != nil {
+		b.limits.unsent(f.credential, b.config.Now())
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(b.root, b.config.Timeout)
 	defer cancel()
-	b.config.LoginStarting(f.account)
 	session, err := b.gateway.login(ctx, f.credential)
 	now := b.config.Now()
-	b.config.LoginEnded(f.account, outcomeOf(err), err)
+	if ended != nil {
+		ended(outcomeOf(err), err)
+	}
 	if err != nil {
 		return nil, b.limits.failed(f.account, f.credential, err, now)
 	}

@@ -78,6 +78,14 @@ func (l *limits) take(account Account, c *Credential, now time.Time) error {
 	return nil
 }
 
+// unsent gives back what was charged for a login that was not sent.
+func (l *limits) unsent(c *Credential, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g := l.budget(c, now)
+	g.bucket.tokens = min(loginBurst, g.bucket.tokens+1)
+}
+
 // failed notes a failed login and says when the next may be made.
 func (l *limits) failed(account Account, c *Credential, err error, now time.Time) error {
 	l.mu.Lock()

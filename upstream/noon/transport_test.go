@@ -94,7 +94,10 @@ func TestALoginThatAnHTTP2GatewayRefusesIsSentOnce(t *testing.T) {
 	destinations := noon.Destinations{BaseURLs: []string{base}}
 	b := noon.NewBroker(noon.BrokerConfig{
 		Destinations: destinations, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, Timeout: 5 * time.Second,
-		LoginStarting: func(noon.Account) { recorded.Add(1) },
+		LoginStarting: func(noon.Account) (func(noon.Outcome, error), error) {
+			recorded.Add(1)
+			return nil, nil
+		},
 	})
 	if _, err := b.Session(t.Context(), account, credentialAt(t, base, destinations), ""); !errors.Is(err, noon.ErrUnavailable) {
 		t.Errorf("got %v", err)

@@ -59,6 +59,16 @@ func TestCompletions(t *testing.T) {
 		{"policy explain --body ", []string{files}},
 		{"policy explain --env ", []string{"sandbox", "prod", noFiles}},
 		{"policy explain --scheme ", []string{"noah", "noba", "noon", noFiles}},
+		{"policy test --against-audit ", []string{noFiles}},
+		{"audit ", []string{"acknowledge", "checkpoint", "find", "key", "show", "tail", "verify", noFiles}},
+		{"audit show ", []string{noFiles}},
+		{"audit tail --since ", []string{noFiles}},
+		{"audit tail -n ", []string{noFiles}},
+		{"audit tail -o ", []string{"text", "json", noFiles}},
+		{"audit find --header ", []string{files}},
+		{"audit verify --since ", []string{files}},
+		{"audit verify --verifier-key ", []string{files}},
+		{"audit verify --save ", []string{files}},
 		{"completion ", []string{"bash", "zsh", "fish", noFiles}},
 	} {
 		t.Run(tt.args, func(t *testing.T) {

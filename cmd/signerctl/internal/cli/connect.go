@@ -103,7 +103,8 @@ func (a *app) dial() (*grpc.ClientConn, error) {
 	conn, err := grpc.NewClient("passthrough:///"+authority,
 		grpc.WithTransportCredentials(creds),
 		grpc.WithContextDialer(d.dial),
-		grpc.WithUnaryInterceptor(a.callWith(d)))
+		grpc.WithUnaryInterceptor(a.callWith(d)),
+		grpc.WithStreamInterceptor(a.streamWith(d)))
 	if err != nil {
 		return nil, &failure{what: "connecting to signerd", err: err}
 	}

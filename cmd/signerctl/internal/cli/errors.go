@@ -77,6 +77,8 @@ type callError struct {
 	dial    error // why the last attempt to connect failed; nil when it did not
 	server  endpoint
 	timeout time.Duration
+	// stream is for answers in parts: asking for them changes nothing. Interrupted ones ended by the operator's will.
+	stream, interrupted bool
 }
 
 func (e *callError) Error() string { return e.status.Message() }
@@ -97,7 +99,8 @@ var reasonHints = map[string]string{
 	"CONFLICT":                     "the key has changed since you looked: see `signerctl key show {key}` and decide again",
 	"RATE_LIMITED":                 "try again {wait}",
 	"STORE_UNAVAILABLE":            "signerd cannot use its store at the moment; its log and `signerctl status` tell why",
-	"AUDIT_UNAVAILABLE":            "signerd does nothing it cannot put on record; its log tells why it cannot, often a full disk",
+	"AUDIT_UNAVAILABLE":            "signerd does nothing it cannot put on record; `signerctl status` tells why it cannot, often a full disk; where records are missing, see `signerctl audit acknowledge --help`",
+	"NOTHING_MISSING":              "there is nothing to acknowledge; `signerctl audit verify` tells whether anything else is wrong",
 	"UPSTREAM_REJECTED_CREDENTIAL": "it may be tried again {wait}; if the partner has withdrawn it, `signerctl key rotate {key} --credentials FILE` and then `signerctl key activate` bring a new one",
 	"UPSTREAM_UNAVAILABLE":         "the partner is down, slow or out of signerd's reach; try again {wait}",
 	"INTERNAL":                     "the cause is in signerd's log, with record {record}",
@@ -164,20 +167,28 @@ func (e *callError) explainTransport() (message, hint string) {
 	case codes.Unavailable:
 		return e.explainUnavailable(where)
 	case codes.Canceled:
+		if e.stream {
+			return "interrupted before the answer was complete", ""
+		}
 		return "interrupted before an answer came", hintUnknown
 	case codes.DeadlineExceeded:
+		if e.stream {
+			return fmt.Sprintf("nothing came from %s within %s", where, e.timeout), "--timeout sets how long to wait for each part of the answer"
+		}
 		return fmt.Sprintf("no answer came from %s within %s", where, e.timeout), hintUnknown + "; --timeout sets how long to wait"
 	case codes.ResourceExhausted:
 		return e.status.Message(), "signerd takes no larger message; limits.max_message_bytes in its configuration says how large one may be"
 	case codes.Unimplemented:
 		return fmt.Sprintf("what listens at %s does not offer this", where),
-			"signerd serves key, policy and status on its admin socket, and may serve sign and session elsewhere: give --address the other one"
+			"signerd serves key, policy, audit and status on its admin socket, and may serve sign and session elsewhere: give --address the other one"
 	}
 	return e.status.Message(), ""
 }
 
 func (e *callError) explainUnavailable(where string) (message, hint string) {
 	switch {
+	case e.dial == nil && e.server.isUnix() && e.stream:
+		return e.status.Message(), "signerd closed the connection: does it still run?"
 	case e.dial == nil && e.server.isUnix():
 		return e.status.Message(), "signerd closed the connection; " + hintUnknown
 	case e.dial == nil:

@@ -33,7 +33,8 @@ func TestRefusalsComeWithAHint(t *testing.T) {
 		"CONFLICT":                     {codes.Aborted, "the key has changed since you looked: see `signerctl key show orders` and decide again"},
 		"RATE_LIMITED":                 {codes.ResourceExhausted, "try again later"},
 		"STORE_UNAVAILABLE":            {codes.Unavailable, "signerd cannot use its store at the moment; its log and `signerctl status` tell why"},
-		"AUDIT_UNAVAILABLE":            {codes.Unavailable, "signerd does nothing it cannot put on record; its log tells why it cannot, often a full disk"},
+		"AUDIT_UNAVAILABLE":            {codes.Unavailable, "signerd does nothing it cannot put on record; `signerctl status` tells why it cannot, often a full disk; where records are missing, see `signerctl audit acknowledge --help`"},
+		"NOTHING_MISSING":              {codes.FailedPrecondition, "there is nothing to acknowledge; `signerctl audit verify` tells whether anything else is wrong"},
 		"UPSTREAM_REJECTED_CREDENTIAL": {codes.FailedPrecondition, "it may be tried again later; if the partner has withdrawn it, `signerctl key rotate orders --credentials FILE` and then `signerctl key activate` bring a new one"},
 		"UPSTREAM_UNAVAILABLE":         {codes.Unavailable, "the partner is down, slow or out of signerd's reach; try again later"},
 		"INTERNAL":                     {codes.Internal, "the cause is in signerd's log, with record rec-1"},
@@ -125,7 +126,7 @@ func TestServicesThatAreElsewhere(t *testing.T) {
 	f := serve(t, nil)
 	socket := strings.TrimPrefix(f.address, "unix://")
 	f.run(t, "", "key", "list").want(t, 1, "", "signerctl: listing the keys: what listens at "+socket+" does not offer this\n"+
-		"hint: signerd serves key, policy and status on its admin socket, and may serve sign and session elsewhere: give --address the other one\n")
+		"hint: signerd serves key, policy, audit and status on its admin socket, and may serve sign and session elsewhere: give --address the other one\n")
 }
 
 func TestSocketsThatDoNotAnswer(t *testing.T) {

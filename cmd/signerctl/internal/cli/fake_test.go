@@ -46,6 +46,7 @@ func refuse(code codes.Code, reason, message string, details ...protoadapt.Messa
 type fake struct {
 	address string
 	answers answers
+	streams streams
 
 	mu       sync.Mutex
 	requests []proto.Message
@@ -53,6 +54,12 @@ type fake struct {
 
 // serve starts a fake signerd on a Unix socket.
 func serve(t *testing.T, a answers) *fake {
+	t.Helper()
+	return serveStreams(t, a, nil)
+}
+
+// serveStreams is serve with answers in parts.
+func serveStreams(t *testing.T, a answers, s streams) *fake {
 	t.Helper()
 	// Not t.TempDir: the test's name would make the path too long for a socket.
 	dir, err := os.MkdirTemp("", "sc")
@@ -65,7 +72,7 @@ func serve(t *testing.T, a answers) *fake {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fake{address: "unix://" + socket, answers: a}
+	f := &fake{address: "unix://" + socket, answers: a, streams: s}
 	f.serveOn(t, listener)
 	return f
 }
@@ -74,7 +81,8 @@ func (f *fake) serveOn(t *testing.T, listener net.Listener, options ...grpc.Serv
 	server := grpc.NewServer(append(options, grpc.MaxRecvMsgSize(65<<20), grpc.UnaryInterceptor(f.answer))...)
 	signerdv1.RegisterSignerServiceServer(server, signerdv1.UnimplementedSignerServiceServer{})
 	adminv1.RegisterKeyServiceServer(server, adminv1.UnimplementedKeyServiceServer{})
-	adminv1.RegisterPolicyServiceServer(server, adminv1.UnimplementedPolicyServiceServer{})
+	adminv1.RegisterPolicyServiceServer(server, fakePolicy{f: f})
+	adminv1.RegisterAuditServiceServer(server, fakeAudit{f: f})
 	adminv1.RegisterSystemServiceServer(server, adminv1.UnimplementedSystemServiceServer{})
 	done := make(chan struct{})
 	go func() {

@@ -271,6 +271,7 @@ Keys:           2, with 3 versions
 Policy:         generation 9, with 4 rules
 Store counter:  12
 Root key:       file:1
+Audit:          no records
 You are:        unix:uid=1000
 `, "")
 }

@@ -187,12 +187,12 @@ func effectName(e adminv1.PolicyEffect) string {
 }
 
 // quantity counts things whose plural is regular.
-func quantity(n int, thing string) string {
+func quantity[N int | uint32 | uint64](n N, thing string) string {
 	switch n {
 	case 0:
 		return "no " + thing + "s"
 	case 1:
 		return "1 " + thing
 	}
-	return strconv.Itoa(n) + " " + thing + "s"
+	return strconv.FormatUint(uint64(n), 10) + " " + thing + "s"
 }

@@ -16,11 +16,21 @@ input.
 
 Shown are the cases that fail, which are decided otherwise than they expect, and those that change, which the policy in
 force allows and the document denies, or the other way round. The exit status is 1 when a case fails; changes are for you to
-judge. With -o json every case is listed.`
+judge. With -o json every case is listed.
+
+With --against-audit, such as --against-audit 7d, the calls on record since then are decided by the document in place of its
+cases, and what it would decide otherwise is shown, alike calls together. The exit status is 1 when any call would be
+decided otherwise; calls of which it cannot be said, as a rule reads what is not on record, such as the body, are shown and
+do not count. Keys are taken as they are now, and limits do not count. --timeout is then 5m unless it is given, and begins
+anew with each part of the answer.`
 
 func (a *app) policyTest() *cobra.Command {
 	var output *choice
-	cmd := a.documentCommand("test FILE", "Try out a document's cases", func(cmd *cobra.Command, path string) error {
+	var since moment
+	cmd := a.documentCommand("test FILE [--against-audit D|TIME]", "Try out a document's cases, or try it on past calls", func(cmd *cobra.Command, path string) error {
+		if since.given() {
+			return a.replayPolicy(cmd, path, &since, output)
+		}
 		conn, err := a.dial()
 		if err != nil {
 			return err
@@ -47,6 +57,7 @@ func (a *app) policyTest() *cobra.Command {
 		return nil
 	})
 	cmd.Long = longPolicyTest
+	momentVar(cmd.Flags(), &since, "against-audit", "decide the calls on record since then: 15m, 24h, 7d, or a time such as 2026-11-22T08:30:00Z")
 	output = outputFlag(cmd, formatText, formatJSON)
 	return cmd
 }

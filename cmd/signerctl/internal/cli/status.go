@@ -41,16 +41,28 @@ func writeStatus(w io.Writer, s *adminv1.GetStatusResponse) {
 	if s.GetDevelopment() {
 		development += ", not for production keys"
 	}
-	table(w,
-		[]string{"Serving:", serving},
-		[]string{"Version:", s.GetVersion() + " (" + s.GetGoVersion() + ")"},
-		[]string{"Started:", formatTime(s.GetStartTime())},
-		[]string{"Development:", development},
-		[]string{"Keys:", fmt.Sprintf("%d, with %d versions", s.GetKeyCount(), s.GetKeyVersionCount())},
-		[]string{"Policy:", policyStatus(s)},
-		[]string{"Store counter:", strconv.FormatUint(s.GetStoreCounter(), 10)},
-		[]string{"Root key:", s.GetRootKeyId()},
-		[]string{"You are:", s.GetCaller()})
+	rows := [][]string{
+		{"Serving:", serving},
+		{"Version:", s.GetVersion() + " (" + s.GetGoVersion() + ")"},
+		{"Started:", formatTime(s.GetStartTime())},
+		{"Development:", development},
+		{"Keys:", fmt.Sprintf("%d, with %d versions", s.GetKeyCount(), s.GetKeyVersionCount())},
+		{"Policy:", policyStatus(s)},
+		{"Store counter:", strconv.FormatUint(s.GetStoreCounter(), 10)},
+		{"Root key:", s.GetRootKeyId()},
+		{"Audit:", quantity(s.GetAuditRecords(), "record")},
+	}
+	if s.GetAuditFault() != "" {
+		rows = append(rows, []string{"Audit fault:", s.GetAuditFault()},
+			[]string{"", "Nothing is handed out before that is repaired; where records are missing: signerctl audit acknowledge"})
+	}
+	if s.GetAuditWarning() != "" {
+		rows = append(rows, []string{"Audit warning:", s.GetAuditWarning()})
+	}
+	if lost := s.GetAuditCopyLost(); lost > 0 {
+		rows = append(rows, []string{"Audit copy:", quantity(lost, "record") + " lost since the start, of the second sink alone"})
+	}
+	table(w, append(rows, []string{"You are:", s.GetCaller()})...)
 }
 
 func policyStatus(s *adminv1.GetStatusResponse) string {

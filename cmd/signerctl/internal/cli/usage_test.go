@@ -14,6 +14,7 @@ const (
 	usageCompletion = "usage: signerctl completion bash|zsh|fish\nhint: `signerctl completion --help` tells more\n"
 	usageApply      = "usage: signerctl policy apply FILE [--generation N | --force] [--skip-cases] [--allow-lockout]\nhint: `signerctl policy apply --help` tells more\n"
 	usageExplain    = "usage: signerctl policy explain --as CALLER --key NAME METHOD PATH [--query K=V|K:=JSON ...] [--body FILE] [--operation OP] [--env sandbox|prod [--scheme noah|noba|noon] [--label K=V ...]] [--all]\n"
+	usageTail       = "usage: signerctl audit tail [--follow] [--caller C] [--key K] [--operation OP] [--denied] [--since D|TIME] [-n N] [-o text|json]\nhint: `signerctl audit tail --help` tells more\n"
 	usageRotate     = "usage: signerctl key rotate NAME [FILES] [--alg ES384|ES256] [--generation N]\n"
 )
 
@@ -58,7 +59,7 @@ func TestUsageErrors(t *testing.T) {
 		{"policy apply - --generation 7 --force", "signerctl: policy apply: --generation and --force exclude each other\n" + usageApply},
 		{"policy apply - --generation -1", "signerctl: policy apply: invalid argument \"-1\" for \"--generation\" flag: strconv.ParseUint: parsing \"-1\": invalid syntax\n" + usageApply},
 		{"policy apply - --tls-key -", "signerctl: policy apply: FILE and --tls-key both ask for standard input, which can be read once\n" + usageApply},
-		{"policy test", "signerctl: policy test: FILE is missing\nusage: signerctl policy test FILE\nhint: `signerctl policy test --help` tells more\n"},
+		{"policy test", "signerctl: policy test: FILE is missing\nusage: signerctl policy test FILE [--against-audit D|TIME]\nhint: `signerctl policy test --help` tells more\n"},
 		{"policy explain --key a GET /", "signerctl: policy explain: required flag(s) \"as\" not set\n" + usageExplain + "hint: `signerctl policy explain --help` tells more\n"},
 		{"policy explain --as unix:uid=1 GET /", "signerctl: policy explain: --key is missing, or --operation for one that concerns no key\n" + usageExplain + "hint: `signerctl policy explain --help` tells more\n"},
 		{"policy explain --as unix:uid=1 --key a GET", "signerctl: policy explain: PATH is missing\n" + usageExplain + "hint: `signerctl policy explain --help` tells more\n"},
@@ -69,6 +70,19 @@ func TestUsageErrors(t *testing.T) {
 		{"policy explain --as unix:uid=1 --key a GET / --env prod --label a", "signerctl: policy explain: the label \"a\" is not of the form K=V\n" + usageExplain + "hint: `signerctl policy explain --help` tells more\n"},
 		{"policy explain --as unix:uid=1 --operation ListKeys --env prod", "signerctl: policy explain: --env describes a key, and needs its name: --key is missing\n" + usageExplain + "hint: `signerctl policy explain --help` tells more\n"},
 		{"policy explain --as unix:uid=1 --key a --env staging", "signerctl: policy explain: invalid argument \"staging\" for \"--env\" flag: wanted sandbox or prod\n" + usageExplain + "hint: `signerctl policy explain --help` tells more\n"},
+		{"policy test - --against-audit 7w", "signerctl: policy test: invalid argument \"7w\" for \"--against-audit\" flag: " + errMoment.Error() + "\nusage: signerctl policy test FILE [--against-audit D|TIME]\nhint: `signerctl policy test --help` tells more\n"},
+		{"audit tial", "signerctl: audit: unknown command \"tial\"\nusage: signerctl audit COMMAND\nhint: did you mean `signerctl audit tail`?\n"},
+		{"audit tail --since soon", "signerctl: audit tail: invalid argument \"soon\" for \"--since\" flag: " + errMoment.Error() + "\n" + usageTail},
+		{"audit tail -n 10001", "signerctl: audit tail: -n is at most 10000, or 0 for all\n" + usageTail},
+		{"audit tail --key \xff", "signerctl: audit tail: the argument \"\\xff\" is not UTF-8\n" + usageTail},
+		{"audit show", "signerctl: audit show: RECORD_ID is missing\nusage: signerctl audit show RECORD_ID [--proof] [-o text|json]\nhint: `signerctl audit show --help` tells more\n"},
+		{"audit show x --proof -o text", "signerctl: audit show: --proof gives JSON, and does not go with -o text\nusage: signerctl audit show RECORD_ID [--proof] [-o text|json]\nhint: `signerctl audit show --help` tells more\n"},
+		{"audit find", "signerctl: audit find: required flag(s) \"header\" not set\nusage: signerctl audit find --header FILE [-n N] [-o text|json]\nhint: `signerctl audit find --help` tells more\n"},
+		{"audit find --header - -n 10001", "signerctl: audit find: -n is at most 10000, or 0 for all\nusage: signerctl audit find --header FILE [-n N] [-o text|json]\nhint: `signerctl audit find --help` tells more\n"},
+		{"audit verify --since - --verifier-key -", "signerctl: audit verify: --since and --verifier-key both ask for standard input, which can be read once\nusage: signerctl audit verify [--since FILE] [--verifier-key FILE] [--save FILE] [-o text|json]\nhint: `signerctl audit verify --help` tells more\n"},
+		{"audit verify --save -", "signerctl: audit verify: --save wants the name of a file\nusage: signerctl audit verify [--since FILE] [--verifier-key FILE] [--save FILE] [-o text|json]\nhint: `signerctl audit checkpoint` prints one\n"},
+		{"audit acknowledge", "signerctl: audit acknowledge: required flag(s) \"note\" not set\nusage: signerctl audit acknowledge --note TEXT\nhint: `signerctl audit acknowledge --help` tells more\n"},
+		{"audit acknowledge --note \xff", "signerctl: audit acknowledge: the argument \"\\xff\" is not UTF-8\nusage: signerctl audit acknowledge --note TEXT\nhint: `signerctl audit acknowledge --help` tells more\n"},
 		{"completion", "signerctl: completion: the shell is missing: bash, zsh or fish\n" + usageCompletion},
 		{"completion tcsh", "signerctl: completion: there is no completion for \"tcsh\": wanted bash, zsh or fish\n" + usageCompletion},
 		{"completion bash zsh", "signerctl: completion: too many arguments: wanted 1, got 2\n" + usageCompletion},
@@ -96,6 +110,9 @@ func TestHelpGoesToStdout(t *testing.T) {
 		{"policy --help", "  rules:\n    - name: checkout-buys"},
 		{"policy apply --help", "--skip-cases leaves them out"},
 		{"policy apply --help", "--allow-lockout applies it all the same"},
+		{"policy test --help", "The exit status is 1 when any call would be"},
+		{"audit --help", "--verifier-key log.pub --since last --save last"},
+		{"audit tail --help", "Ctrl-C"},
 		{"key rotate --help", "--base-url URL"},
 	} {
 		r := run(t, "", strings.Fields(tt.args)...)

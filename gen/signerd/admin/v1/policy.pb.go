@@ -1406,6 +1406,334 @@ func (x *PolicyRuleExplanation) GetWhy() string {
 	return ""
 }
 
+// ReplayPolicyRequest is a document, and how far back it is tried.
+type ReplayPolicyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The document.
+	Policy *Policy `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	// Calls since then.
+	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayPolicyRequest) Reset() {
+	*x = ReplayPolicyRequest{}
+	mi := &file_signerd_admin_v1_policy_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayPolicyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayPolicyRequest) ProtoMessage() {}
+
+func (x *ReplayPolicyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_policy_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayPolicyRequest.ProtoReflect.Descriptor instead.
+func (*ReplayPolicyRequest) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_policy_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ReplayPolicyRequest) GetPolicy() *Policy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+func (x *ReplayPolicyRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+// ReplayPolicyResponse is progress, or at last the result.
+type ReplayPolicyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many calls were looked at.
+	Calls uint64 `protobuf:"varint,1,opt,name=calls,proto3" json:"calls,omitempty"`
+	// Only in the last message.
+	Result        *ReplayPolicyResult `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayPolicyResponse) Reset() {
+	*x = ReplayPolicyResponse{}
+	mi := &file_signerd_admin_v1_policy_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayPolicyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayPolicyResponse) ProtoMessage() {}
+
+func (x *ReplayPolicyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_policy_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayPolicyResponse.ProtoReflect.Descriptor instead.
+func (*ReplayPolicyResponse) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_policy_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ReplayPolicyResponse) GetCalls() uint64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *ReplayPolicyResponse) GetResult() *ReplayPolicyResult {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+// ReplayPolicyResult says what the document would have decided otherwise. Keys count as they are now; limits are not counted.
+type ReplayPolicyResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Calls that it decides as they were decided.
+	Same uint64 `protobuf:"varint,1,opt,name=same,proto3" json:"same,omitempty"`
+	// Calls that it decides otherwise.
+	Different uint64 `protobuf:"varint,2,opt,name=different,proto3" json:"different,omitempty"`
+	// Calls of which it cannot be said: a rule reads what is not on record, such as the body.
+	Unknown uint64 `protobuf:"varint,3,opt,name=unknown,proto3" json:"unknown,omitempty"`
+	// What is different or unknown, alike calls together, most calls first; at most 1000.
+	Calls []*ReplayedCalls `protobuf:"bytes,4,rep,name=calls,proto3" json:"calls,omitempty"`
+	// How many groups are left out for being more than 1000.
+	Omitted       uint32 `protobuf:"varint,5,opt,name=omitted,proto3" json:"omitted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayPolicyResult) Reset() {
+	*x = ReplayPolicyResult{}
+	mi := &file_signerd_admin_v1_policy_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayPolicyResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayPolicyResult) ProtoMessage() {}
+
+func (x *ReplayPolicyResult) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_policy_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayPolicyResult.ProtoReflect.Descriptor instead.
+func (*ReplayPolicyResult) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_policy_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ReplayPolicyResult) GetSame() uint64 {
+	if x != nil {
+		return x.Same
+	}
+	return 0
+}
+
+func (x *ReplayPolicyResult) GetDifferent() uint64 {
+	if x != nil {
+		return x.Different
+	}
+	return 0
+}
+
+func (x *ReplayPolicyResult) GetUnknown() uint64 {
+	if x != nil {
+		return x.Unknown
+	}
+	return 0
+}
+
+func (x *ReplayPolicyResult) GetCalls() []*ReplayedCalls {
+	if x != nil {
+		return x.Calls
+	}
+	return nil
+}
+
+func (x *ReplayPolicyResult) GetOmitted() uint32 {
+	if x != nil {
+		return x.Omitted
+	}
+	return 0
+}
+
+// ReplayedCalls are calls of one caller for one operation, key, method and path that are decided alike.
+type ReplayedCalls struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many.
+	Count uint64 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	// Who called.
+	Caller string `protobuf:"bytes,2,opt,name=caller,proto3" json:"caller,omitempty"`
+	// What for.
+	Operation string `protobuf:"bytes,3,opt,name=operation,proto3" json:"operation,omitempty"`
+	// With which key.
+	Key string `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
+	// The method of what was to be signed.
+	Method string `protobuf:"bytes,5,opt,name=method,proto3" json:"method,omitempty"`
+	// Its path, without the query.
+	Path string `protobuf:"bytes,6,opt,name=path,proto3" json:"path,omitempty"`
+	// What was decided then.
+	EffectThen PolicyEffect `protobuf:"varint,7,opt,name=effect_then,json=effectThen,proto3,enum=signerd.admin.v1.PolicyEffect" json:"effect_then,omitempty"`
+	// The rule that decided.
+	RuleThen string `protobuf:"bytes,8,opt,name=rule_then,json=ruleThen,proto3" json:"rule_then,omitempty"`
+	// What the document decides; UNSPECIFIED where it cannot be said.
+	Effect PolicyEffect `protobuf:"varint,9,opt,name=effect,proto3,enum=signerd.admin.v1.PolicyEffect" json:"effect,omitempty"`
+	// The rule that decides, or that cannot be evaluated.
+	Rule string `protobuf:"bytes,10,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The record_id of the newest of them.
+	RecordId      string `protobuf:"bytes,11,opt,name=record_id,json=recordId,proto3" json:"record_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayedCalls) Reset() {
+	*x = ReplayedCalls{}
+	mi := &file_signerd_admin_v1_policy_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayedCalls) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayedCalls) ProtoMessage() {}
+
+func (x *ReplayedCalls) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_policy_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayedCalls.ProtoReflect.Descriptor instead.
+func (*ReplayedCalls) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_policy_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ReplayedCalls) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *ReplayedCalls) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *ReplayedCalls) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *ReplayedCalls) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *ReplayedCalls) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *ReplayedCalls) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ReplayedCalls) GetEffectThen() PolicyEffect {
+	if x != nil {
+		return x.EffectThen
+	}
+	return PolicyEffect_POLICY_EFFECT_UNSPECIFIED
+}
+
+func (x *ReplayedCalls) GetRuleThen() string {
+	if x != nil {
+		return x.RuleThen
+	}
+	return ""
+}
+
+func (x *ReplayedCalls) GetEffect() PolicyEffect {
+	if x != nil {
+		return x.Effect
+	}
+	return PolicyEffect_POLICY_EFFECT_UNSPECIFIED
+}
+
+func (x *ReplayedCalls) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *ReplayedCalls) GetRecordId() string {
+	if x != nil {
+		return x.RecordId
+	}
+	return ""
+}
+
 var File_signerd_admin_v1_policy_proto protoreflect.FileDescriptor
 
 const file_signerd_admin_v1_policy_proto_rawDesc = "" +
@@ -1523,7 +1851,33 @@ const file_signerd_admin_v1_policy_proto_rawDesc = "" +
 	"\x06effect\x18\x02 \x01(\x0e2\x1e.signerd.admin.v1.PolicyEffectR\x06effect\x120\n" +
 	"\x04mode\x18\x03 \x01(\x0e2\x1c.signerd.admin.v1.PolicyModeR\x04mode\x12\x18\n" +
 	"\amatched\x18\x04 \x01(\bR\amatched\x12\x10\n" +
-	"\x03why\x18\x05 \x01(\tR\x03why*^\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\"\x89\x01\n" +
+	"\x13ReplayPolicyRequest\x128\n" +
+	"\x06policy\x18\x01 \x01(\v2\x18.signerd.admin.v1.PolicyB\x06\xbaH\x03\xc8\x01\x01R\x06policy\x128\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x05since\"j\n" +
+	"\x14ReplayPolicyResponse\x12\x14\n" +
+	"\x05calls\x18\x01 \x01(\x04R\x05calls\x12<\n" +
+	"\x06result\x18\x02 \x01(\v2$.signerd.admin.v1.ReplayPolicyResultR\x06result\"\xb1\x01\n" +
+	"\x12ReplayPolicyResult\x12\x12\n" +
+	"\x04same\x18\x01 \x01(\x04R\x04same\x12\x1c\n" +
+	"\tdifferent\x18\x02 \x01(\x04R\tdifferent\x12\x18\n" +
+	"\aunknown\x18\x03 \x01(\x04R\aunknown\x125\n" +
+	"\x05calls\x18\x04 \x03(\v2\x1f.signerd.admin.v1.ReplayedCallsR\x05calls\x12\x18\n" +
+	"\aomitted\x18\x05 \x01(\rR\aomitted\"\xe0\x02\n" +
+	"\rReplayedCalls\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\x04R\x05count\x12\x16\n" +
+	"\x06caller\x18\x02 \x01(\tR\x06caller\x12\x1c\n" +
+	"\toperation\x18\x03 \x01(\tR\toperation\x12\x10\n" +
+	"\x03key\x18\x04 \x01(\tR\x03key\x12\x16\n" +
+	"\x06method\x18\x05 \x01(\tR\x06method\x12\x12\n" +
+	"\x04path\x18\x06 \x01(\tR\x04path\x12?\n" +
+	"\veffect_then\x18\a \x01(\x0e2\x1e.signerd.admin.v1.PolicyEffectR\n" +
+	"effectThen\x12\x1b\n" +
+	"\trule_then\x18\b \x01(\tR\bruleThen\x126\n" +
+	"\x06effect\x18\t \x01(\x0e2\x1e.signerd.admin.v1.PolicyEffectR\x06effect\x12\x12\n" +
+	"\x04rule\x18\n" +
+	" \x01(\tR\x04rule\x12\x1b\n" +
+	"\trecord_id\x18\v \x01(\tR\brecordId*^\n" +
 	"\fPolicyEffect\x12\x1d\n" +
 	"\x19POLICY_EFFECT_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13POLICY_EFFECT_ALLOW\x10\x01\x12\x16\n" +
@@ -1532,13 +1886,14 @@ const file_signerd_admin_v1_policy_proto_rawDesc = "" +
 	"PolicyMode\x12\x1b\n" +
 	"\x17POLICY_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13POLICY_MODE_ENFORCE\x10\x01\x12\x16\n" +
-	"\x12POLICY_MODE_SHADOW\x10\x022\xf6\x02\n" +
+	"\x12POLICY_MODE_SHADOW\x10\x022\xd7\x03\n" +
 	"\rPolicyService\x12T\n" +
 	"\tGetPolicy\x12\".signerd.admin.v1.GetPolicyRequest\x1a#.signerd.admin.v1.GetPolicyResponse\x12T\n" +
 	"\tSetPolicy\x12\".signerd.admin.v1.SetPolicyRequest\x1a#.signerd.admin.v1.SetPolicyResponse\x12W\n" +
 	"\n" +
 	"TestPolicy\x12#.signerd.admin.v1.TestPolicyRequest\x1a$.signerd.admin.v1.TestPolicyResponse\x12`\n" +
-	"\rExplainPolicy\x12&.signerd.admin.v1.ExplainPolicyRequest\x1a'.signerd.admin.v1.ExplainPolicyResponseB9Z7github.com/signerd/signerd/gen/signerd/admin/v1;adminv1b\x06proto3"
+	"\rExplainPolicy\x12&.signerd.admin.v1.ExplainPolicyRequest\x1a'.signerd.admin.v1.ExplainPolicyResponse\x12_\n" +
+	"\fReplayPolicy\x12%.signerd.admin.v1.ReplayPolicyRequest\x1a&.signerd.admin.v1.ReplayPolicyResponse0\x01B9Z7github.com/signerd/signerd/gen/signerd/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_signerd_admin_v1_policy_proto_rawDescOnce sync.Once
@@ -1553,7 +1908,7 @@ func file_signerd_admin_v1_policy_proto_rawDescGZIP() []byte {
 }
 
 var file_signerd_admin_v1_policy_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_signerd_admin_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_signerd_admin_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_signerd_admin_v1_policy_proto_goTypes = []any{
 	(PolicyEffect)(0),             // 0: signerd.admin.v1.PolicyEffect
 	(PolicyMode)(0),               // 1: signerd.admin.v1.PolicyMode
@@ -1574,29 +1929,33 @@ var file_signerd_admin_v1_policy_proto_goTypes = []any{
 	(*ExplainPolicyRequest)(nil),  // 16: signerd.admin.v1.ExplainPolicyRequest
 	(*ExplainPolicyResponse)(nil), // 17: signerd.admin.v1.ExplainPolicyResponse
 	(*PolicyRuleExplanation)(nil), // 18: signerd.admin.v1.PolicyRuleExplanation
-	nil,                           // 19: signerd.admin.v1.PolicyRule.LabelsEntry
-	nil,                           // 20: signerd.admin.v1.PolicyRequest.LabelsEntry
-	(Environment)(0),              // 21: signerd.admin.v1.Environment
-	(*structpb.Struct)(nil),       // 22: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(*ReplayPolicyRequest)(nil),   // 19: signerd.admin.v1.ReplayPolicyRequest
+	(*ReplayPolicyResponse)(nil),  // 20: signerd.admin.v1.ReplayPolicyResponse
+	(*ReplayPolicyResult)(nil),    // 21: signerd.admin.v1.ReplayPolicyResult
+	(*ReplayedCalls)(nil),         // 22: signerd.admin.v1.ReplayedCalls
+	nil,                           // 23: signerd.admin.v1.PolicyRule.LabelsEntry
+	nil,                           // 24: signerd.admin.v1.PolicyRequest.LabelsEntry
+	(Environment)(0),              // 25: signerd.admin.v1.Environment
+	(*structpb.Struct)(nil),       // 26: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
 }
 var file_signerd_admin_v1_policy_proto_depIdxs = []int32{
 	3,  // 0: signerd.admin.v1.Policy.rules:type_name -> signerd.admin.v1.PolicyRule
 	7,  // 1: signerd.admin.v1.Policy.cases:type_name -> signerd.admin.v1.PolicyCase
 	0,  // 2: signerd.admin.v1.PolicyRule.effect:type_name -> signerd.admin.v1.PolicyEffect
 	1,  // 3: signerd.admin.v1.PolicyRule.mode:type_name -> signerd.admin.v1.PolicyMode
-	21, // 4: signerd.admin.v1.PolicyRule.environments:type_name -> signerd.admin.v1.Environment
-	19, // 5: signerd.admin.v1.PolicyRule.labels:type_name -> signerd.admin.v1.PolicyRule.LabelsEntry
+	25, // 4: signerd.admin.v1.PolicyRule.environments:type_name -> signerd.admin.v1.Environment
+	23, // 5: signerd.admin.v1.PolicyRule.labels:type_name -> signerd.admin.v1.PolicyRule.LabelsEntry
 	4,  // 6: signerd.admin.v1.PolicyRule.query:type_name -> signerd.admin.v1.PolicyQuery
 	6,  // 7: signerd.admin.v1.PolicyRule.limits:type_name -> signerd.admin.v1.PolicyLimits
 	5,  // 8: signerd.admin.v1.PolicyQuery.parameters:type_name -> signerd.admin.v1.PolicyQueryParameter
 	8,  // 9: signerd.admin.v1.PolicyCase.request:type_name -> signerd.admin.v1.PolicyRequest
 	0,  // 10: signerd.admin.v1.PolicyCase.expect:type_name -> signerd.admin.v1.PolicyEffect
-	21, // 11: signerd.admin.v1.PolicyRequest.environment:type_name -> signerd.admin.v1.Environment
-	20, // 12: signerd.admin.v1.PolicyRequest.labels:type_name -> signerd.admin.v1.PolicyRequest.LabelsEntry
-	22, // 13: signerd.admin.v1.PolicyRequest.query_params:type_name -> google.protobuf.Struct
+	25, // 11: signerd.admin.v1.PolicyRequest.environment:type_name -> signerd.admin.v1.Environment
+	24, // 12: signerd.admin.v1.PolicyRequest.labels:type_name -> signerd.admin.v1.PolicyRequest.LabelsEntry
+	26, // 13: signerd.admin.v1.PolicyRequest.query_params:type_name -> google.protobuf.Struct
 	2,  // 14: signerd.admin.v1.GetPolicyResponse.policy:type_name -> signerd.admin.v1.Policy
-	23, // 15: signerd.admin.v1.GetPolicyResponse.update_time:type_name -> google.protobuf.Timestamp
+	27, // 15: signerd.admin.v1.GetPolicyResponse.update_time:type_name -> google.protobuf.Timestamp
 	2,  // 16: signerd.admin.v1.SetPolicyRequest.policy:type_name -> signerd.admin.v1.Policy
 	2,  // 17: signerd.admin.v1.TestPolicyRequest.policy:type_name -> signerd.admin.v1.Policy
 	15, // 18: signerd.admin.v1.TestPolicyResponse.results:type_name -> signerd.admin.v1.PolicyCaseResult
@@ -1607,19 +1966,27 @@ var file_signerd_admin_v1_policy_proto_depIdxs = []int32{
 	18, // 23: signerd.admin.v1.ExplainPolicyResponse.rules:type_name -> signerd.admin.v1.PolicyRuleExplanation
 	0,  // 24: signerd.admin.v1.PolicyRuleExplanation.effect:type_name -> signerd.admin.v1.PolicyEffect
 	1,  // 25: signerd.admin.v1.PolicyRuleExplanation.mode:type_name -> signerd.admin.v1.PolicyMode
-	9,  // 26: signerd.admin.v1.PolicyService.GetPolicy:input_type -> signerd.admin.v1.GetPolicyRequest
-	11, // 27: signerd.admin.v1.PolicyService.SetPolicy:input_type -> signerd.admin.v1.SetPolicyRequest
-	13, // 28: signerd.admin.v1.PolicyService.TestPolicy:input_type -> signerd.admin.v1.TestPolicyRequest
-	16, // 29: signerd.admin.v1.PolicyService.ExplainPolicy:input_type -> signerd.admin.v1.ExplainPolicyRequest
-	10, // 30: signerd.admin.v1.PolicyService.GetPolicy:output_type -> signerd.admin.v1.GetPolicyResponse
-	12, // 31: signerd.admin.v1.PolicyService.SetPolicy:output_type -> signerd.admin.v1.SetPolicyResponse
-	14, // 32: signerd.admin.v1.PolicyService.TestPolicy:output_type -> signerd.admin.v1.TestPolicyResponse
-	17, // 33: signerd.admin.v1.PolicyService.ExplainPolicy:output_type -> signerd.admin.v1.ExplainPolicyResponse
-	30, // [30:34] is the sub-list for method output_type
-	26, // [26:30] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	2,  // 26: signerd.admin.v1.ReplayPolicyRequest.policy:type_name -> signerd.admin.v1.Policy
+	27, // 27: signerd.admin.v1.ReplayPolicyRequest.since:type_name -> google.protobuf.Timestamp
+	21, // 28: signerd.admin.v1.ReplayPolicyResponse.result:type_name -> signerd.admin.v1.ReplayPolicyResult
+	22, // 29: signerd.admin.v1.ReplayPolicyResult.calls:type_name -> signerd.admin.v1.ReplayedCalls
+	0,  // 30: signerd.admin.v1.ReplayedCalls.effect_then:type_name -> signerd.admin.v1.PolicyEffect
+	0,  // 31: signerd.admin.v1.ReplayedCalls.effect:type_name -> signerd.admin.v1.PolicyEffect
+	9,  // 32: signerd.admin.v1.PolicyService.GetPolicy:input_type -> signerd.admin.v1.GetPolicyRequest
+	11, // 33: signerd.admin.v1.PolicyService.SetPolicy:input_type -> signerd.admin.v1.SetPolicyRequest
+	13, // 34: signerd.admin.v1.PolicyService.TestPolicy:input_type -> signerd.admin.v1.TestPolicyRequest
+	16, // 35: signerd.admin.v1.PolicyService.ExplainPolicy:input_type -> signerd.admin.v1.ExplainPolicyRequest
+	19, // 36: signerd.admin.v1.PolicyService.ReplayPolicy:input_type -> signerd.admin.v1.ReplayPolicyRequest
+	10, // 37: signerd.admin.v1.PolicyService.GetPolicy:output_type -> signerd.admin.v1.GetPolicyResponse
+	12, // 38: signerd.admin.v1.PolicyService.SetPolicy:output_type -> signerd.admin.v1.SetPolicyResponse
+	14, // 39: signerd.admin.v1.PolicyService.TestPolicy:output_type -> signerd.admin.v1.TestPolicyResponse
+	17, // 40: signerd.admin.v1.PolicyService.ExplainPolicy:output_type -> signerd.admin.v1.ExplainPolicyResponse
+	20, // 41: signerd.admin.v1.PolicyService.ReplayPolicy:output_type -> signerd.admin.v1.ReplayPolicyResponse
+	37, // [37:42] is the sub-list for method output_type
+	32, // [32:37] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_signerd_admin_v1_policy_proto_init() }
@@ -1638,7 +2005,7 @@ func file_signerd_admin_v1_policy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signerd_admin_v1_policy_proto_rawDesc), len(file_signerd_admin_v1_policy_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   19,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

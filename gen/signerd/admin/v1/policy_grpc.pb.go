@@ -23,6 +23,7 @@ const (
 	PolicyService_SetPolicy_FullMethodName     = "/signerd.admin.v1.PolicyService/SetPolicy"
 	PolicyService_TestPolicy_FullMethodName    = "/signerd.admin.v1.PolicyService/TestPolicy"
 	PolicyService_ExplainPolicy_FullMethodName = "/signerd.admin.v1.PolicyService/ExplainPolicy"
+	PolicyService_ReplayPolicy_FullMethodName  = "/signerd.admin.v1.PolicyService/ReplayPolicy"
 )
 
 // PolicyServiceClient is the client API for PolicyService service.
@@ -42,6 +43,9 @@ type PolicyServiceClient interface {
 	TestPolicy(ctx context.Context, in *TestPolicyRequest, opts ...grpc.CallOption) (*TestPolicyResponse, error)
 	// ExplainPolicy decides one request by the policy in force, and says of each rule why it did or did not match.
 	ExplainPolicy(ctx context.Context, in *ExplainPolicyRequest, opts ...grpc.CallOption) (*ExplainPolicyResponse, error)
+	// ReplayPolicy decides past calls of the audit log anew by a document, and says which it would have decided otherwise. The last
+	// message has the result.
+	ReplayPolicy(ctx context.Context, in *ReplayPolicyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReplayPolicyResponse], error)
 }
 
 type policyServiceClient struct {
@@ -92,6 +96,25 @@ func (c *policyServiceClient) ExplainPolicy(ctx context.Context, in *ExplainPoli
 	return out, nil
 }
 
+func (c *policyServiceClient) ReplayPolicy(ctx context.Context, in *ReplayPolicyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReplayPolicyResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &PolicyService_ServiceDesc.Streams[0], PolicyService_ReplayPolicy_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReplayPolicyRequest, ReplayPolicyResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PolicyService_ReplayPolicyClient = grpc.ServerStreamingClient[ReplayPolicyResponse]
+
 // PolicyServiceServer is the server API for PolicyService service.
 // All implementations must embed UnimplementedPolicyServiceServer
 // for forward compatibility.
@@ -109,6 +132,9 @@ type PolicyServiceServer interface {
 	TestPolicy(context.Context, *TestPolicyRequest) (*TestPolicyResponse, error)
 	// ExplainPolicy decides one request by the policy in force, and says of each rule why it did or did not match.
 	ExplainPolicy(context.Context, *ExplainPolicyRequest) (*ExplainPolicyResponse, error)
+	// ReplayPolicy decides past calls of the audit log anew by a document, and says which it would have decided otherwise. The last
+	// message has the result.
+	ReplayPolicy(*ReplayPolicyRequest, grpc.ServerStreamingServer[ReplayPolicyResponse]) error
 	mustEmbedUnimplementedPolicyServiceServer()
 }
 
@@ -130,6 +156,9 @@ func (UnimplementedPolicyServiceServer) TestPolicy(context.Context, *TestPolicyR
 }
 func (UnimplementedPolicyServiceServer) ExplainPolicy(context.Context, *ExplainPolicyRequest) (*ExplainPolicyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ExplainPolicy not implemented")
+}
+func (UnimplementedPolicyServiceServer) ReplayPolicy(*ReplayPolicyRequest, grpc.ServerStreamingServer[ReplayPolicyResponse]) error {
+	return status.Error(codes.Unimplemented, "method ReplayPolicy not implemented")
 }
 func (UnimplementedPolicyServiceServer) mustEmbedUnimplementedPolicyServiceServer() {}
 func (UnimplementedPolicyServiceServer) testEmbeddedByValue()                       {}
@@ -224,6 +253,17 @@ func _PolicyService_ExplainPolicy_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PolicyService_ReplayPolicy_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReplayPolicyRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(PolicyServiceServer).ReplayPolicy(m, &grpc.GenericServerStream[ReplayPolicyRequest, ReplayPolicyResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PolicyService_ReplayPolicyServer = grpc.ServerStreamingServer[ReplayPolicyResponse]
+
 // PolicyService_ServiceDesc is the grpc.ServiceDesc for PolicyService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -248,6 +288,12 @@ var PolicyService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _PolicyService_ExplainPolicy_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "ReplayPolicy",
+			Handler:       _PolicyService_ReplayPolicy_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "signerd/admin/v1/policy.proto",
 }

@@ -88,8 +88,17 @@ type GetStatusResponse struct {
 	PolicyGeneration uint64 `protobuf:"varint,12,opt,name=policy_generation,json=policyGeneration,proto3" json:"policy_generation,omitempty"`
 	// How many rules it has.
 	PolicyRuleCount uint32 `protobuf:"varint,13,opt,name=policy_rule_count,json=policyRuleCount,proto3" json:"policy_rule_count,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How many records the audit log has, and that are durable.
+	AuditRecords uint64 `protobuf:"varint,14,opt,name=audit_records,json=auditRecords,proto3" json:"audit_records,omitempty"`
+	// Why nothing can be recorded, and so nothing is handed out; empty while records are written.
+	AuditFault string `protobuf:"bytes,15,opt,name=audit_fault,json=auditFault,proto3" json:"audit_fault,omitempty"`
+	// Records of the second sink that were lost, since the start.
+	AuditCopyLost uint64 `protobuf:"varint,16,opt,name=audit_copy_lost,json=auditCopyLost,proto3" json:"audit_copy_lost,omitempty"`
+	// What goes wrong with the audit log and stops nothing: checkpoints that are not kept, old files that are not compressed or
+	// deleted. Empty if nothing does.
+	AuditWarning  string `protobuf:"bytes,17,opt,name=audit_warning,json=auditWarning,proto3" json:"audit_warning,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
@@ -213,12 +222,40 @@ func (x *GetStatusResponse) GetPolicyRuleCount() uint32 {
 	return 0
 }
 
+func (x *GetStatusResponse) GetAuditRecords() uint64 {
+	if x != nil {
+		return x.AuditRecords
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetAuditFault() string {
+	if x != nil {
+		return x.AuditFault
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetAuditCopyLost() uint64 {
+	if x != nil {
+		return x.AuditCopyLost
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetAuditWarning() string {
+	if x != nil {
+		return x.AuditWarning
+	}
+	return ""
+}
+
 var File_signerd_admin_v1_system_proto protoreflect.FileDescriptor
 
 const file_signerd_admin_v1_system_proto_rawDesc = "" +
 	"\n" +
 	"\x1dsignerd/admin/v1/system.proto\x12\x10signerd.admin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xda\x03\n" +
+	"\x10GetStatusRequest\"\xed\x04\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aserving\x18\x01 \x01(\bR\aserving\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
@@ -235,7 +272,12 @@ const file_signerd_admin_v1_system_proto_rawDesc = "" +
 	" \x01(\tR\trootKeyId\x12\x16\n" +
 	"\x06caller\x18\v \x01(\tR\x06caller\x12+\n" +
 	"\x11policy_generation\x18\f \x01(\x04R\x10policyGeneration\x12*\n" +
-	"\x11policy_rule_count\x18\r \x01(\rR\x0fpolicyRuleCount2e\n" +
+	"\x11policy_rule_count\x18\r \x01(\rR\x0fpolicyRuleCount\x12#\n" +
+	"\raudit_records\x18\x0e \x01(\x04R\fauditRecords\x12\x1f\n" +
+	"\vaudit_fault\x18\x0f \x01(\tR\n" +
+	"auditFault\x12&\n" +
+	"\x0faudit_copy_lost\x18\x10 \x01(\x04R\rauditCopyLost\x12#\n" +
+	"\raudit_warning\x18\x11 \x01(\tR\fauditWarning2e\n" +
 	"\rSystemService\x12T\n" +
 	"\tGetStatus\x12\".signerd.admin.v1.GetStatusRequest\x1a#.signerd.admin.v1.GetStatusResponseB9Z7github.com/signerd/signerd/gen/signerd/admin/v1;adminv1b\x06proto3"
 
