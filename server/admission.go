@@ -185,17 +185,21 @@ func (a *admission) recordExcess(appendRecord func(*audit.Record) error) error {
 	var failed error
 	a.loads.Range(func(_, value any) bool {
 		l := value.(*load)
-		if e := l.take(); e != nil {
-			err := appendRecord(&audit.Record{Kind: audit.KindExcess, ID: e.id, Time: e.until, Caller: l.caller,
-				Excess: &audit.Excess{Calls: e.calls, From: e.from, Until: e.until}})
-			if err != nil {
-				l.putBack(e)
-				failed = fmt.Errorf("recording %d excess calls: %w", e.calls, err)
-			}
-			return true
-		}
+		// Forgotten first: whoever comes in from then on counts elsewhere.
 		if l.forgiven.Load() <= a.now().UnixNano() && l.underWay.CompareAndSwap(0, forgotten) {
 			a.loads.CompareAndDelete(l.caller, value)
+		}
+		e := l.take()
+		if e == nil {
+			return true
+		}
+		err := appendRecord(&audit.Record{Kind: audit.KindExcess, ID: e.id, Time: e.until, Caller: l.caller,
+			Excess: &audit.Excess{Calls: e.calls, From: e.from, Until: e.until}})
+		if err != nil {
+			failed = fmt.Errorf("recording %d excess calls: %w", e.calls, err)
+			again := a.join(l.caller)
+			again.putBack(e)
+			again.underWay.Add(-1)
 		}
 		return true
 	})
