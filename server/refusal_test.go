@@ -59,6 +59,8 @@ type line struct {
 // lines are those of calls, each with what its record adds.
 func (r *rig) lines(t testing.TB) []line {
 	t.Helper()
+	// In this order: a call that ends meanwhile has its record before its line.
+	text := r.log.String()
 	records := make(map[string]audit.Record)
 	for _, record := range r.records(t) {
 		if record.Kind == audit.KindCall {
@@ -70,7 +72,7 @@ func (r *rig) lines(t testing.TB) []line {
 	}
 	var out []line
 	opened := false
-	dec := json.NewDecoder(bytes.NewReader([]byte(r.log.String())))
+	dec := json.NewDecoder(bytes.NewReader([]byte(text)))
 	for dec.More() {
 		var l line
 		must(t, dec.Decode(&l))
