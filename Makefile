@@ -9,7 +9,7 @@ STATICCHECK := go tool -modfile=tools/staticcheck/go.mod staticcheck
 GOFILES      = $(shell git ls-files --cached --others --exclude-standard '*.go' | grep -v '^gen/')
 FUZZTIME   ?= 60s
 
-.PHONY: demo build test lint generate breaking check-generated fuzz soak-audit bench microbench clean
+.PHONY: demo build fips secret test test-fips lint generate breaking check-generated check-unit fuzz soak-audit bench microbench clean
 
 demo: build
 	go build -o bin/demo ./internal/demo
@@ -18,9 +18,23 @@ demo: build
 build:
 	go build -o bin/signerd ./cmd/signerd
 	go build -o bin/signerctl ./cmd/signerctl
+	go build -o bin/signerd-kms-file ./cmd/signerd-kms-file
+
+# With the frozen module that has a certificate; GODEBUG=fips140=only at run time refuses everything outside of it.
+fips:
+	GOFIPS140=certified go build -o bin/fips/signerd ./cmd/signerd
+	GOFIPS140=certified go build -o bin/fips/signerctl ./cmd/signerctl
+
+# Erases registers, stack and freed memory after each signature, where Go can (an experiment of Go's, Linux on amd64 and arm64).
+secret:
+	GOEXPERIMENT=runtimesecret go build -o bin/secret/signerd ./cmd/signerd
 
 test: internal/interop/node_modules/.package-lock.json
 	go test -race -timeout 15m ./...
+
+# The whole suite, programs that it starts included, with that module enforced.
+test-fips: internal/interop/node_modules/.package-lock.json
+	GOFIPS140=certified GODEBUG=fips140=only go test -timeout 15m ./...
 
 # Without npm the tests that need it say so; with CI=true they fail.
 internal/interop/node_modules/.package-lock.json: internal/interop/package.json internal/interop/package-lock.json internal/interop/.npmrc
@@ -56,6 +70,10 @@ fuzz:
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file); \
 		done; \
 	done
+
+# How exposed the unit is, by systemd's own measure: under 2.0. `make test` only compares its directives where there is no systemd-analyze.
+check-unit:
+	systemd-analyze security --offline=true --threshold=20 docs/systemd/signerd.service
 
 # The audit log held to docs/audit.md for minutes: 200 kills, floods of refused calls, and 1,000 of each change of its files.
 # Not part of `make test`.

@@ -89,6 +89,7 @@ func (e *encoder) record(r *Record) {
 	e.list(`,"unevaluated":`, r.Unevaluated, maxListed, listBytes)
 	e.signed(`,"unevaluated_count":`, int64(r.UnevaluatedCount))
 	e.optional(`,"needs":`, r.Needs, textBytes)
+	e.optional(`,"note":`, r.Note, textBytes)
 	e.optional(`,"code":`, r.Code, wordBytes)
 	e.optional(`,"reason":`, r.Reason, wordBytes)
 	e.headers(r.Headers)

@@ -57,7 +57,7 @@ var (
 			Caller: text(), IdentifiedBy: text(), Certificate: text(), Operation: text(), Scheme: text(), Key: text(), Version: uint32(count()),
 			Environment: text(), Generation: count(), Method: text(), Path: text(), QueryNames: list(), BodySHA256: text(), BodyBytes: int64(count()),
 			Cut: rapid.Bool().Draw(t, "cut"), Decision: text(), Rule: text(), Policy: count(), Shadow: list(), Unevaluated: list(),
-			UnevaluatedCount: int(int64(count())), Needs: text(), Code: text(), Reason: text(), Micros: int64(count()),
+			UnevaluatedCount: int(int64(count())), Needs: text(), Note: text(), Code: text(), Reason: text(), Micros: int64(count()),
 			QueryValues: rapid.MapOfN(rapid.String(), rapid.SliceOfN(texts, 0, 3), 0, 4).Draw(t, "values"),
 			Headers:     rapid.MapOfN(rapid.String(), texts, 0, 4).Draw(t, "headers"),
 		}
@@ -243,7 +243,7 @@ func TestNoRecordMakesALineTooLong(t *testing.T) {
 		}
 		r := &Record{N: 1<<64 - 1, Kind: Kind("k" + s()), ID: s(), Caller: s(), IdentifiedBy: s(), Certificate: s(), Operation: s(), Scheme: s(), Key: s(),
 			Version: 1<<32 - 1, Environment: s(), Generation: 1<<64 - 1, Method: s(), Path: s(), QueryNames: list(), BodySHA256: s(), BodyBytes: -1 << 63,
-			Decision: s(), Rule: s(), Shadow: list(), Unevaluated: list(), Needs: s(), Code: s(), Reason: s(), Headers: map[string]string{},
+			Decision: s(), Rule: s(), Shadow: list(), Unevaluated: list(), Needs: s(), Note: s(), Code: s(), Reason: s(), Headers: map[string]string{},
 			QueryValues: map[string][]string{}}
 		for _, name := range list() {
 			r.QueryValues[name], r.Headers[name] = list(), s()

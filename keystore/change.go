@@ -150,9 +150,13 @@ func (k *Keystore) newVersion(ctx context.Context, by Actor, name string, expect
 }
 
 // Activate makes a version the one that signs. With an API key it completes a PENDING version in the same write.
-// Errors: ErrNotFound, ErrConflict, ErrKeyDisabled for a DISABLED version, *upstream.FieldError, ErrUnavailable.
+// Errors: ErrNotFound, ErrConflict, ErrKeyDisabled for a DISABLED version, ErrVersionDestroyed, *upstream.FieldError, also for one whose
+// destruction is scheduled, ErrUnavailable.
 func (k *Keystore) Activate(ctx context.Context, name string, number uint32, expected Precondition, completing upstream.Material) (key *Key, notes []string, err error) {
 	key, err = k.changeVersion(ctx, name, number, expected, func(rec *keyRecord, v *versionRecord) error {
+		if err := v.existing(); err != nil {
+			return err
+		}
 		if v.State == Pending && len(completing) == 0 {
 			return upstream.Invalid(upstream.PartAPIKey, "version %d is PENDING: the API key that the partner gave for its public key is still missing", number)
 		}
@@ -199,7 +203,7 @@ func (k *Keystore) complete(rec *keyRecord, v *versionRecord, parts upstream.Mat
 }
 
 // EnableVersion makes a DISABLED version usable again, without activating it. Errors: ErrNotFound, ErrConflict,
-// *upstream.FieldError for a PENDING version, ErrUnavailable.
+// ErrVersionDestroyed, *upstream.FieldError for a PENDING version and one whose destruction is scheduled, ErrUnavailable.
 func (k *Keystore) EnableVersion(ctx context.Context, name string, number uint32, expected Precondition) (*Key, error) {
 	return k.setState(ctx, name, number, expected, Enabled)
 }
@@ -211,6 +215,9 @@ func (k *Keystore) DisableVersion(ctx context.Context, name string, number uint3
 
 func (k *Keystore) setState(ctx context.Context, name string, number uint32, expected Precondition, state State) (*Key, error) {
 	return k.changeVersion(ctx, name, number, expected, func(_ *keyRecord, v *versionRecord) error {
+		if err := v.existing(); err != nil {
+			return err
+		}
 		if v.State == Pending {
 			return upstream.Invalid("version", "version %d is PENDING: it becomes ENABLED when it is activated with its API key", number)
 		}

@@ -143,7 +143,7 @@ func TestImportsSayWhatTheyCut(t *testing.T) {
 	k := initialize(t, inMemory(t))
 	n := keystore.NewKey{Name: name, Scheme: noba.Name, Environment: upstream.Sandbox}
 	line := func() upstream.Material {
-		return material(map[string]string{upstream.PartAPIKey: "key\n", upstream.PartSecret: "secret\r\n"})
+		return material(map[string]string{upstream.PartAPIKey: "key\n", upstream.PartSecret: "a secret of many bytes\r\n"})
 	}
 	_, notes, err := k.Import(t.Context(), tester, n, line())
 	if err != nil || len(notes) != 2 {

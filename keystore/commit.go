@@ -65,7 +65,7 @@ func (k *Keystore) commit(ctx context.Context, s *snapshot, name string, plainte
 	}
 	n := s.next(revision, h, name)
 	put(n)
-	k.current.Store(n)
+	k.publish(n)
 	// A change that is made but not anchored is not acknowledged.
 	return k.raiseAnchor()
 }

@@ -1,6 +1,10 @@
 package keystore
 
-import "github.com/signerd/signerd/upstream"
+import (
+	"time"
+
+	"github.com/signerd/signerd/upstream"
+)
 
 // Stats counts what the keystore holds.
 type Stats struct {
@@ -9,16 +13,40 @@ type Stats struct {
 	Counter uint64
 	// RootKeyID names the root key.
 	RootKeyID string
+	// Scheduled counts the versions to be destroyed, of which the next is at NextDestroy, which is zero without any.
+	Scheduled   int
+	NextDestroy time.Time
+	// Expiring counts the versions that expire within ExpiryWarning, Expired those that have; both without those that are DESTROYED.
+	Expiring, Expired int
 }
 
 // Stats counts what the keystore holds now.
 func (k *Keystore) Stats() Stats {
 	s := k.current.Load()
-	out := Stats{Keys: len(s.keys), Counter: s.head.counter, RootKeyID: k.config.RootKey.ID()}
+	out := Stats{Keys: len(s.keys), Counter: s.head.counter, RootKeyID: s.rootKeyID}
 	for _, key := range s.keys {
 		out.Versions += len(key.versions)
+		for _, v := range key.versions {
+			out.add(v, k.config.now)
+		}
 	}
 	return out
+}
+
+// add counts what a version has before it.
+func (s *Stats) add(v Version, now func() time.Time) {
+	if v.scheduled() {
+		s.Scheduled++
+		if s.NextDestroy.IsZero() || v.DestroyTime.Before(s.NextDestroy) {
+			s.NextDestroy = v.DestroyTime
+		}
+	}
+	switch v.expiry(now) {
+	case Expiring:
+		s.Expiring++
+	case Expired:
+		s.Expired++
+	}
 }
 
 // Count is how many keys of one kind there are.
@@ -29,6 +57,8 @@ type Count struct {
 	// Keys counts keys, Versions their versions by state.
 	Keys     int
 	Versions map[State]int
+	// Expiring and Expired count versions, as in Stats.
+	Expiring, Expired int
 }
 
 // Counts tells keys apart by scheme, environment, and whether they are enabled.
@@ -51,6 +81,12 @@ func (k *Keystore) Counts() []Count {
 		out[i].Keys++
 		for _, v := range key.versions {
 			out[i].Versions[v.State]++
+			switch v.expiry(k.config.now) {
+			case Expiring:
+				out[i].Expiring++
+			case Expired:
+				out[i].Expired++
+			}
 		}
 	}
 	return out

@@ -93,3 +93,12 @@ func edited(ctx context.Context, c Config, s *snapshot, name string, edit func([
 	}
 	return Record{}, fmt.Errorf("no record %q", name)
 }
+
+// RewriteKeyRecord reads a key's record and writes it again.
+func RewriteKeyRecord(plaintext []byte) ([]byte, error) {
+	r, err := decodeKeyRecord(plaintext)
+	if err != nil {
+		return nil, err
+	}
+	return encode(r)
+}

@@ -55,8 +55,8 @@ var secrets = func() map[string]pair {
 		"a NOAH private key in another form":              {noah.Name, complete(sec1), complete(pkcs8)},
 		"a NOAH private key whose API key is yet to come": {noah.Name, pending, complete(sec1)},
 		"a NOAH private key that becomes pending":         {noah.Name, complete(sec1), pending},
-		"a Noba secret":                                   {noba.Name, hmac("one secret"), hmac("one secret")},
-		"a Noba secret with a line end":                   {noba.Name, hmac("one secret"), hmac("one secret\n")},
+		"a Noba secret":                                   {noba.Name, hmac("one secret of many bytes"), hmac("one secret of many bytes")},
+		"a Noba secret with a line end":                   {noba.Name, hmac("one secret of many bytes"), hmac("one secret of many bytes\n")},
 	}
 }()
 

@@ -16,6 +16,7 @@ const (
 	nameFence    = "fence"
 	nameAnchor   = "anchor"
 	namePolicy   = "policy"
+	nameFreeze   = "freeze"
 	nameAuditKey = "audit-key"
 	nameAudit    = "audit"
 	prefixKey    = "key/"

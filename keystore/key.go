@@ -12,11 +12,14 @@ import (
 // State is where a version is in its life.
 type State string
 
-// The states of a version: PENDING → ENABLED ⇄ DISABLED.
+// The states of a version: PENDING → ENABLED ⇄ DISABLED, and DESTROYED, from which nothing leads back. A version whose destruction is
+// scheduled is PENDING or DISABLED and has a DestroyTime.
 const (
 	Pending  State = "PENDING"  // a part is missing that the partner has yet to give; it cannot sign
 	Enabled  State = "ENABLED"  // it can be made active
 	Disabled State = "DISABLED" // it cannot sign until it is enabled
+	// Destroyed says that its material is gone.
+	Destroyed State = "DESTROYED"
 )
 
 // Key is one partner account as it was at one generation. It is immutable and safe for concurrent use. Of its material
@@ -47,12 +50,22 @@ type Version struct {
 	CreateTime  time.Time
 	// Creator is the caller that made it.
 	Creator string
+	// DestroyTime is when its material is to be destroyed, or was; zero where no destruction is scheduled.
+	DestroyTime time.Time
+	// ExpireTime is when the partner will no longer take it, as an operator said; zero if nobody did.
+	ExpireTime time.Time
 
-	credential upstream.Credential
+	credential upstream.Credential // nil once destroyed
+	remains    bool                // its old records may still be in the store's file
 }
 
-// PublicKey is the SubjectPublicKeyInfo in DER, nil where the scheme has none.
-func (v Version) PublicKey() []byte { return v.credential.PublicKey() }
+// PublicKey is the SubjectPublicKeyInfo in DER, nil where the scheme has none, or the version is DESTROYED.
+func (v Version) PublicKey() []byte {
+	if v.credential == nil {
+		return nil
+	}
+	return v.credential.PublicKey()
+}
 
 // Known is the key as policy sees it. Its labels are the key's own and are not to be changed.
 func (k *Key) Known() policy.Key {
@@ -76,7 +89,7 @@ func (k *Key) Version(number uint32) (Version, bool) {
 }
 
 // Credential gives what the active version signs with, and that version's number. It uses the permit up. Errors:
-// policy.ErrPermit, ErrKeyDisabled, ErrNoActiveVersion.
+// policy.ErrPermit, ErrKeyDisabled, ErrNoActiveVersion, ErrVersionDestroyed.
 func (k *Key) Credential(permit *policy.Permit) (upstream.Credential, uint32, error) {
 	if err := permit.Redeem(k.Name); err != nil {
 		return nil, 0, err
@@ -88,7 +101,7 @@ func (k *Key) Credential(permit *policy.Permit) (upstream.Credential, uint32, er
 	return active.credential, active.Number, nil
 }
 
-// Signing is the version that signs. Errors: ErrKeyDisabled, ErrNoActiveVersion.
+// Signing is the version that signs. Errors: ErrKeyDisabled, ErrNoActiveVersion, ErrVersionDestroyed.
 func (k *Key) Signing() (Version, error) {
 	if !k.Enabled {
 		return Version{}, ErrKeyDisabled
@@ -96,6 +109,9 @@ func (k *Key) Signing() (Version, error) {
 	active, ok := k.Version(k.Active)
 	if !ok {
 		return Version{}, ErrNoActiveVersion
+	}
+	if active.State == Destroyed {
+		return Version{}, ErrVersionDestroyed
 	}
 	if active.State != Enabled {
 		return Version{}, ErrKeyDisabled

@@ -12,16 +12,43 @@ import (
 // RootKey wraps the keyring. Providers are in internal/rootkey; a cloud KMS or an HSM fits as well. Safe for
 // concurrent use.
 type RootKey interface {
-	// ID names the key without telling anything about it: at most 255 bytes.
+	// ID names the key without telling anything about it: at most 255 bytes. It never changes.
 	ID() string
 	// Wrap encrypts and authenticates up to 64 KiB.
 	Wrap(ctx context.Context, plaintext []byte) ([]byte, error)
-	// Unwrap reverses Wrap; the plaintext is the caller's to wipe.
+	// Unwrap reverses Wrap; the plaintext is the caller's to wipe. An error may have the methods of rootKeyFault; any other says
+	// that what was wrapped is damaged. Errors hold no secret.
 	Unwrap(ctx context.Context, wrapped []byte) ([]byte, error)
 }
 
 // ErrWrongRootKey says that the store was made with another root key.
 var ErrWrongRootKey = errors.New("this root key does not open the store: it was made with another one")
+
+// ErrRootKeyUnavailable says that whoever has the root key cannot be asked, or does not answer: the same may work later.
+var ErrRootKeyUnavailable = errors.New("the root key is not available")
+
+// rootKeyFault is an error of a RootKey that knows more than that something does not unwrap.
+type rootKeyFault interface {
+	error
+	// Unavailable says that nobody could be asked.
+	Unavailable() bool
+	// WrongKey says that it was wrapped with a key that is not this one.
+	WrongKey() bool
+}
+
+// rootKeyError marks what a RootKey's error says of itself.
+func rootKeyError(ctx context.Context, err error) error {
+	var fault rootKeyFault
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w: %w", ErrRootKeyUnavailable, ctx.Err())
+	case errors.As(err, &fault) && fault.Unavailable():
+		return fmt.Errorf("%w: %w", ErrRootKeyUnavailable, err)
+	case errors.As(err, &fault) && fault.WrongKey():
+		return fmt.Errorf("%w: %w", ErrWrongRootKey, err)
+	}
+	return nil
+}
 
 // keyring holds the data keys, and says which store they belong to.
 type keyring struct {
@@ -72,6 +99,9 @@ func (r keyring) wrap(ctx context.Context, root RootKey) ([]byte, error) {
 	defer clear(plaintext)
 	wrapped, err := root.Wrap(ctx, plaintext)
 	if err != nil {
+		if known := rootKeyError(ctx, err); known != nil {
+			err = known
+		}
 		return nil, fmt.Errorf("wrapping the keyring with root key %s: %w", root.ID(), err)
 	}
 	return encode(keyringRecord{recordFormat, root.ID(), wrapped})
@@ -84,11 +114,16 @@ func unwrapKeyring(ctx context.Context, root RootKey, stored []byte) (keyring, e
 	}
 	plaintext, err := root.Unwrap(ctx, rec.Wrapped)
 	defer clear(plaintext)
+	if err != nil {
+		if known := rootKeyError(ctx, err); known != nil {
+			return keyring{}, known
+		}
+	}
 	switch {
 	case err != nil && rec.RootKeyID != root.ID():
 		return keyring{}, fmt.Errorf("%w (record %q wants %q, this is %q)", ErrWrongRootKey, nameKeyring, rec.RootKeyID, root.ID())
 	case err != nil:
-		return keyring{}, damaged(nameKeyring, "root key %s does not open it", root.ID())
+		return keyring{}, damaged(nameKeyring, "root key %s does not open it: %v", root.ID(), err)
 	case rec.RootKeyID != root.ID():
 		return keyring{}, damaged(nameKeyring, "it names another root key than the one that opens it")
 	}

@@ -8,6 +8,7 @@
 package keystore
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -35,6 +36,8 @@ var (
 	ErrKeyDisabled = errors.New("the key or its version is disabled")
 	// ErrNoActiveVersion says that no version has been made active yet.
 	ErrNoActiveVersion = errors.New("the key has no active version")
+	// ErrVersionDestroyed says that the version's material is gone.
+	ErrVersionDestroyed = errors.New("the version was destroyed")
 	// ErrUnavailable says that the store could not be read or written; the cause is wrapped.
 	ErrUnavailable = errors.New("the store is not available")
 	// ErrNotInitialized says that the store is empty.
@@ -51,12 +54,14 @@ var (
 	ErrRolledBack = errors.New("the store is older than its anchor: an older copy was put in its place")
 )
 
-// Config is what a keystore needs. Every field but Now is required.
+// Config is what a keystore needs. Every field but NextRootKey and Now is required.
 type Config struct {
 	Store   Store
 	Anchor  Anchor
 	RootKey RootKey
-	Schemes []upstream.Scheme
+	// NextRootKey may be what the store is sealed with, where a rotation was made that the configuration does not say yet. Optional.
+	NextRootKey RootKey
+	Schemes     []upstream.Scheme
 	// Compile makes a stored document a policy. Its errors may quote the document, which is no secret; they go to operators alone.
 	Compile func(document []byte) (*policy.Policy, error)
 	// Now is the clock. Default: time.Now.
@@ -83,11 +88,15 @@ func (c Config) scheme(name string) upstream.Scheme {
 type Keystore struct {
 	config  Config
 	current atomic.Pointer[snapshot]
+	// freezeTold is what OnFreeze was given.
+	freezeTold atomic.Pointer[func()]
 
 	// change serializes changes and reloads; reading takes no part in it.
 	change sync.Mutex
 	// uncertain says that the last commit may or may not have been written: reload before the next.
 	uncertain bool
+	// otherRootKey may be what wraps the keyring, while it is not known what became of a rotation; nil otherwise.
+	otherRootKey RootKey
 	// anchored is the counter that the anchor holds.
 	anchored uint64
 }
@@ -95,8 +104,10 @@ type Keystore struct {
 // snapshot is all that the store held at one revision. It is immutable.
 type snapshot struct {
 	revision   uint64
+	rootKeyID  string // of the one that wraps the keyring
 	head       head
 	sealer     *sealer
+	keyring    []byte // the record that sealer was unwrapped from
 	pepper     secret.Bytes
 	signer     *checkpoint.Signer
 	audit      auditState
@@ -104,6 +115,7 @@ type snapshot struct {
 	keys       map[string]*Key
 	names      []string      // of keys, sorted
 	policy     *StoredPolicy // nil while there is none
+	freeze     Freeze
 	// serves says which environment each fingerprint belongs to, over all versions of all keys.
 	serves map[[32]byte]upstream.Environment
 }
@@ -209,7 +221,7 @@ func sealHead(s *sealer, h head) (Record, error) {
 
 // Open reads and checks the whole store, and proves that it is not older than its anchor. Nothing is served from a
 // store with any fault: the error names every record concerned (ErrDamaged), or is ErrNotInitialized, ErrWrongRootKey,
-// ErrRolledBack or ErrUnavailable.
+// ErrRootKeyUnavailable, ErrRolledBack or ErrUnavailable.
 func Open(ctx context.Context, c Config) (*Keystore, error) {
 	k := &Keystore{config: c}
 	s, err := k.load(ctx)
@@ -253,13 +265,9 @@ func (k *Keystore) load(ctx context.Context) (*snapshot, error) {
 	if !ok {
 		return nil, damaged(nameKeyring, "it is missing")
 	}
-	keys, err := unwrapKeyring(ctx, k.config.RootKey, ring.Sealed)
+	sealer, err := k.openSealer(ctx, ring.Sealed)
 	if err != nil {
 		return nil, err
-	}
-	sealer, err := newSealer(keys)
-	if err != nil {
-		return nil, damaged(nameKeyring, "%v", err)
 	}
 	h, err := openHead(sealer, records)
 	if err != nil {
@@ -268,9 +276,28 @@ func (k *Keystore) load(ctx context.Context) (*snapshot, error) {
 	if err := h.compare(sealer, records); err != nil {
 		return nil, err
 	}
-	s := &snapshot{revision: revision, head: h, sealer: sealer, generation: make(map[string]uint64, len(records)),
+	s := &snapshot{revision: revision, rootKeyID: k.config.RootKey.ID(), head: h, sealer: sealer, keyring: ring.Sealed, generation: make(map[string]uint64, len(records)),
 		keys: make(map[string]*Key), serves: make(map[[32]byte]upstream.Environment)}
 	return s, k.fill(s, records)
+}
+
+// openSealer asks the root key only when the keyring is not the one that is loaded: a root key that goes away stops nothing that is.
+func (k *Keystore) openSealer(ctx context.Context, sealed []byte) (*sealer, error) {
+	if s := k.current.Load(); s != nil && bytes.Equal(s.keyring, sealed) {
+		if other := k.otherRootKey; other != nil && other.ID() == s.rootKeyID {
+			k.config.RootKey = other // a rotation that came to nothing
+		}
+		return s.sealer, nil
+	}
+	keys, err := k.unwrap(ctx, sealed)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSealer(keys)
+	if err != nil {
+		return nil, damaged(nameKeyring, "%v", err)
+	}
+	return s, nil
 }
 
 func openHead(s *sealer, records map[string]Record) (head, error) {
@@ -328,6 +355,11 @@ func (k *Keystore) fill(s *snapshot, records map[string]Record) error {
 			if s.policy, err = k.openPolicy(s, r); err != nil {
 				problems = append(problems, Problem{name, err.Error()})
 			}
+		case name == nameFreeze:
+			var err error
+			if s.freeze, err = openFreeze(s, r); err != nil {
+				problems = append(problems, Problem{name, err.Error()})
+			}
 		case !slices.Contains([]string{nameHead, nameKeyring, nameFence, nameAuditKey, nameAudit}, name):
 			problems = append(problems, Problem{name, "this program does not know such a record"})
 		}
@@ -369,22 +401,33 @@ func (k *Keystore) buildKey(s *snapshot, rec keyRecord, r Record) (*Key, error) 
 		labels: maps.Clone(rec.Labels), sealed: r.Sealed,
 	}
 	for _, v := range rec.Versions {
-		credential, err := scheme.Open(v.material())
+		credential, err := openVersion(scheme, s, v)
 		if err != nil {
-			return nil, fmt.Errorf("version %d: its material cannot be used: %w", v.Number, err)
-		}
-		if credential.Fingerprint(s.pepper) != [32]byte(v.Fingerprint) {
-			return nil, fmt.Errorf("version %d: its key does not fit its fingerprint", v.Number)
-		}
-		if v.State != Pending && !credential.Complete() {
-			return nil, fmt.Errorf("version %d: it is %s but incomplete", v.Number, v.State)
+			return nil, fmt.Errorf("version %d: %w", v.Number, err)
 		}
 		key.versions = append(key.versions, Version{
 			Number: v.Number, State: v.State, Algorithm: v.Algorithm, Fingerprint: [32]byte(v.Fingerprint),
-			CreateTime: v.CreateTime, Creator: v.Creator, credential: credential,
+			CreateTime: v.CreateTime, Creator: v.Creator, DestroyTime: v.DestroyTime, ExpireTime: v.ExpireTime, credential: credential, remains: v.Remains,
 		})
 	}
 	return key, nil
+}
+
+// openVersion is what a version signs with; nil once it is destroyed.
+func openVersion(scheme upstream.Scheme, s *snapshot, v versionRecord) (upstream.Credential, error) {
+	if v.State == Destroyed {
+		return nil, nil
+	}
+	credential, err := scheme.Open(v.material())
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("its material cannot be used: %w", err)
+	case credential.Fingerprint(s.pepper) != [32]byte(v.Fingerprint):
+		return nil, errors.New("its key does not fit its fingerprint")
+	case v.State != Pending && !credential.Complete():
+		return nil, fmt.Errorf("it is %s but incomplete", v.State)
+	}
+	return credential, nil
 }
 
 // add puts a key into a snapshot that is not yet shared.
@@ -449,7 +492,7 @@ func (k *Keystore) reload(ctx context.Context) error {
 	if s.head.counter < old.head.counter || s.head.counter == old.head.counter && s.head.root() != old.head.root() || !s.audit.follows(old.audit) {
 		return ErrRolledBack
 	}
-	k.current.Store(s)
-	k.uncertain = false
+	k.publish(s)
+	k.uncertain, k.otherRootKey = false, nil
 	return k.raiseAnchor()
 }

@@ -40,6 +40,10 @@ type versionRecord struct {
 	CreateTime  time.Time         `json:"create_time"`
 	Creator     string            `json:"creator"`
 	Material    map[string][]byte `json:"material"`
+	// DestroyTime is when the material is to be destroyed, or was. Remains says that the store has not been compacted since it was.
+	DestroyTime time.Time `json:"destroy_time,omitzero"`
+	Remains     bool      `json:"remains,omitempty"`
+	ExpireTime  time.Time `json:"expire_time,omitzero"`
 }
 
 // fenceRecord holds the key under which shared secrets are compared across environments.
@@ -109,8 +113,14 @@ func (r *keyRecord) check() error {
 		switch {
 		case v.Number <= last || v.Number >= r.NextVersion:
 			return errors.New("its version numbers are out of order")
-		case v.State != Pending && v.State != Enabled && v.State != Disabled:
+		case v.State != Pending && v.State != Enabled && v.State != Disabled && v.State != Destroyed:
 			return fmt.Errorf("version %d has an unknown state", v.Number)
+		case v.State == Enabled && !v.DestroyTime.IsZero():
+			return fmt.Errorf("version %d is ENABLED while its destruction is scheduled", v.Number)
+		case v.State == Destroyed && (v.DestroyTime.IsZero() || len(v.Material) > 0):
+			return fmt.Errorf("version %d is DESTROYED without a time, or has material", v.Number)
+		case v.State != Destroyed && v.Remains:
+			return fmt.Errorf("version %d has remains and is not DESTROYED", v.Number)
 		case len(v.Fingerprint) != 32:
 			return fmt.Errorf("version %d has no fingerprint", v.Number)
 		}

@@ -44,6 +44,10 @@ type Store interface {
 	// Watch returns nil as soon as the store's revision is greater than after, by whoever's commit; at once if it
 	// already is. It fails with ctx's error or ErrStoreClosed. It may also return nil without a change.
 	Watch(ctx context.Context, after uint64) error
+	// Compact frees the store of everything that is no record: when it has returned nil, nothing that a commit before it replaced is
+	// in what the store keeps, unused parts included. Records and revision stay as they are, and so does the store after an error
+	// or a crash, at whatever step. Others wait meanwhile, or do not notice. A store that keeps no old content does nothing.
+	Compact(ctx context.Context) error
 	// Close frees the store. Calls under way finish or fail with ErrStoreClosed; closing again does nothing.
 	Close() error
 }

@@ -35,6 +35,7 @@ func (contentsOf) Commit(context.Context, []keystore.Change) (uint64, error) {
 }
 
 func (contentsOf) Watch(ctx context.Context, _ uint64) error { <-ctx.Done(); return ctx.Err() }
+func (contentsOf) Compact(context.Context) error             { return errors.New("Open is not to write") }
 func (contentsOf) Close() error                              { return nil }
 
 // with is a copy in which some records are others.

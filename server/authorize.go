@@ -92,12 +92,21 @@ func (s *Server) authorize(ctx context.Context, name string, request *asked) (au
 	if err != nil {
 		return authorized{}, err
 	}
+	c, err := callFrom(ctx)
+	if err != nil {
+		return authorized{}, err
+	}
+	c.keys = keys
+	if c.permission.signs {
+		// By the state of now, which may be newer than what was decided on.
+		if err := frozen(keys); err != nil {
+			return authorized{}, err
+		}
+	}
 	if key == nil {
 		return authorized{}, keystore.ErrNotFound
 	}
-	if c, err := callFrom(ctx); err == nil {
-		c.scheme = key.Scheme
-	}
+	c.scheme = key.Scheme
 	return authorized{keys, key, permit}, nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/signerd/signerd/audit"
+	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/upstream"
 )
@@ -30,8 +31,9 @@ type call struct {
 	nobody     error // why there is no caller
 	allowed    bool  // policy was asked, and its last answer was yes
 	decision   policy.Decision
-	unrecorded bool   // it has no record, since none can be written: that is not the caller's fault
-	scheme     string // of the key, once the call was authorized; for metrics, which strangers may read
+	unrecorded bool               // it has no record, since none can be written: that is not the caller's fault
+	keys       *keystore.Keystore // that the key is of, once the call was authorized
+	scheme     string             // of the key, once the call was authorized; for metrics, which strangers may read
 }
 
 type callKey struct{}
@@ -68,6 +70,8 @@ func (s *Server) openCall(ctx context.Context, req any, info *grpc.UnaryServerIn
 	defer admitted.leave()
 	c.describe(req)
 	resp, err := s.serveCall(context.WithValue(ctx, callKey{}, c), c, func(ctx context.Context) (any, error) { return next(ctx, req) })
+	left, err := s.passGate(c, err)
+	defer left()
 	if err == nil {
 		c.handOut(resp)
 	}
@@ -144,7 +148,8 @@ func (s *Server) answer(ctx context.Context, c *call, err error) error {
 // signerd's own trouble shows its cause: the rest is the caller's, and may hold its words.
 func (s *Server) logCall(ctx context.Context, c *call, took time.Duration, code codes.Code, reason string, cause error) {
 	level := slog.LevelDebug
-	if code == codes.Internal || code == codes.Unavailable {
+	// A freeze is an operator's will, and would fill the log.
+	if trouble := code == codes.Internal || code == codes.Unavailable; trouble && !errors.Is(cause, errFrozen) {
 		level = slog.LevelError
 	}
 	if !s.log.Enabled(ctx, level) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/signerd/signerd/audit"
 	"github.com/signerd/signerd/audit/reader"
+	"github.com/signerd/signerd/internal/importticket"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/upstream"
@@ -33,6 +34,7 @@ var (
 	errLimited     = errors.New("over a limit of the policy")
 	errExcess      = errors.New("over what one caller may burden signerd with")
 	errNotReady    = errors.New("the keys are not loaded yet")
+	errRootKey     = errors.New("the root key cannot be used")
 	errStopping    = errors.New("signerd is stopping")
 	errUndecided   = errors.New("a piece was answered without a decision that allows it")
 )
@@ -50,22 +52,32 @@ type errorRow struct {
 // none is INTERNAL.
 var errorTable = []errorRow{
 	{upstream.ErrInvalid, codes.InvalidArgument, "INVALID_REQUEST", ""},
+	{upstream.ErrFIPS, codes.FailedPrecondition, "FIPS_REFUSED", "FIPS 140-3 mode does not allow it: a shared secret has at least 14 bytes"},
 	{errNoIdentity, codes.Unauthenticated, "NO_IDENTITY", "the caller could not be identified"},
 	{policy.ErrDenied, codes.PermissionDenied, "DENIED", "not allowed, or no such key"},
+	{errFrozen, codes.Unavailable, "FROZEN", "all signing is stopped by an operator"},
 	{keystore.ErrNotFound, codes.NotFound, "KEY_NOT_FOUND", "no such key or version"},
 	{errWrongScheme, codes.FailedPrecondition, "WRONG_SCHEME", "the key belongs to another partner, or its scheme has no such thing"},
 	{keystore.ErrKeyDisabled, codes.FailedPrecondition, "KEY_DISABLED", "the key or its version is disabled"},
 	{keystore.ErrNoActiveVersion, codes.FailedPrecondition, "NO_ACTIVE_VERSION", "the key has no active version"},
+	{keystore.ErrVersionDestroyed, codes.FailedPrecondition, "VERSION_DESTROYED", "the version's material was destroyed"},
 	{keystore.ErrKeyExists, codes.AlreadyExists, "KEY_EXISTS", "a key of this name exists"},
 	{keystore.ErrConflict, codes.Aborted, "CONFLICT", "it was changed in between; read it again and decide anew"},
 	{keystore.ErrUnavailable, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
 	{keystore.ErrDamaged, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
 	{keystore.ErrRolledBack, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
+	{keystore.ErrRootKeyUnavailable, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
 	{keystore.ErrWrongRootKey, codes.Unavailable, "STORE_UNAVAILABLE", "the key store is not available"},
 	{audit.ErrUnavailable, codes.Unavailable, "AUDIT_UNAVAILABLE", "the audit record cannot be written, and nothing is handed out without one"},
 	{audit.ErrNothingMissing, codes.FailedPrecondition, "NOTHING_MISSING", "no record of the audit log is missing"},
 	{reader.ErrNotFound, codes.NotFound, "RECORD_NOT_FOUND", "there is no such record"},
 	{reader.ErrDamaged, codes.DataLoss, "AUDIT_DAMAGED", "the audit log is damaged; VerifyLog says where"},
+	{errRootKey, codes.FailedPrecondition, "ROOT_KEY_UNAVAILABLE", "the next root key cannot be used; the log says why"},
+	{errTicketUnknown, codes.FailedPrecondition, "TICKET_REFUSED", "there is no such import ticket: it was used, its time is over, or signerd was restarted"},
+	{errTicketExpired, codes.FailedPrecondition, "TICKET_REFUSED", "the import ticket's time is over"},
+	{errTicketOther, codes.FailedPrecondition, "TICKET_REFUSED", "the import ticket is for a key of another name, scheme or environment"},
+	{errTooManyTicket, codes.ResourceExhausted, "TOO_MANY_TICKETS", "there are too many import tickets; use them or let their time pass"},
+	{importticket.ErrNotAllowed, codes.FailedPrecondition, "FIPS_REFUSED", "the cryptographic module in force does not allow HPKE, and so no sealed import"},
 	{errStopping, codes.Unavailable, "STORE_UNAVAILABLE", "signerd is stopping"},
 	{errNotReady, codes.Unavailable, "STORE_UNAVAILABLE", "the keys are not loaded"},
 	{errExcess, codes.ResourceExhausted, "RATE_LIMITED", "too many calls under way, or too many that were refused; wait as long as RetryInfo says"},

@@ -18,6 +18,7 @@ import (
 
 	"github.com/signerd/signerd/audit"
 	"github.com/signerd/signerd/audit/reader"
+	"github.com/signerd/signerd/internal/importticket"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/upstream"
@@ -30,6 +31,7 @@ var published = map[string]codes.Code{
 	"INVALID_REQUEST":              codes.InvalidArgument,
 	"NO_IDENTITY":                  codes.Unauthenticated,
 	"DENIED":                       codes.PermissionDenied,
+	"FIPS_REFUSED":                 codes.FailedPrecondition,
 	"KEY_NOT_FOUND":                codes.NotFound,
 	"WRONG_SCHEME":                 codes.FailedPrecondition,
 	"KEY_DISABLED":                 codes.FailedPrecondition,
@@ -45,7 +47,10 @@ var published = map[string]codes.Code{
 	"STORE_UNAVAILABLE":            codes.Unavailable,
 	"AUDIT_DAMAGED":                codes.DataLoss,
 	"NOTHING_MISSING":              codes.FailedPrecondition,
+	"ROOT_KEY_UNAVAILABLE":         codes.FailedPrecondition,
 	"RECORD_NOT_FOUND":             codes.NotFound,
+	"TICKET_REFUSED":               codes.FailedPrecondition,
+	"TOO_MANY_TICKETS":             codes.ResourceExhausted,
 	"INTERNAL":                     codes.Internal,
 }
 
@@ -67,47 +72,57 @@ var reasons = map[string]struct {
 	err    error
 	reason string
 }{
-	"keystore.ErrNotFound":        {keystore.ErrNotFound, "KEY_NOT_FOUND"},
-	"keystore.ErrKeyExists":       {keystore.ErrKeyExists, "KEY_EXISTS"},
-	"keystore.ErrKeyDisabled":     {keystore.ErrKeyDisabled, "KEY_DISABLED"},
-	"keystore.ErrNoActiveVersion": {keystore.ErrNoActiveVersion, "NO_ACTIVE_VERSION"},
-	"keystore.ErrUnavailable":     {keystore.ErrUnavailable, "STORE_UNAVAILABLE"},
-	"keystore.ErrConflict":        {keystore.ErrConflict, "CONFLICT"},
-	"keystore.ErrStoreClosed":     {keystore.ErrStoreClosed, "INTERNAL"}, // the keystore says ErrUnavailable instead
-	"keystore.ErrNotInitialized":  {keystore.ErrNotInitialized, "INTERNAL"},
-	"keystore.ErrRemoved":         {keystore.ErrRemoved, "INTERNAL"},
-	"keystore.ErrAnchor":          {keystore.ErrAnchor, "INTERNAL"}, // comes as ErrDamaged
-	"keystore.ErrInitialized":     {keystore.ErrInitialized, "INTERNAL"},
-	"keystore.ErrDamaged":         {keystore.ErrDamaged, "STORE_UNAVAILABLE"},
-	"keystore.ErrRolledBack":      {keystore.ErrRolledBack, "STORE_UNAVAILABLE"},
-	"keystore.ErrWrongRootKey":    {keystore.ErrWrongRootKey, "STORE_UNAVAILABLE"},
-	"policy.ErrDenied":            {policy.ErrDenied, "DENIED"},
-	"policy.ErrPermit":            {policy.ErrPermit, "INTERNAL"},
-	"upstream.ErrInvalid":         {upstream.ErrInvalid, "INVALID_REQUEST"},
-	"upstream.ErrNotGenerated":    {upstream.ErrNotGenerated, "INTERNAL"}, // handlers name the field instead
-	"noon.ErrRejectedCredential":  {noon.ErrRejectedCredential, "UPSTREAM_REJECTED_CREDENTIAL"},
-	"noon.ErrUnavailable":         {noon.ErrUnavailable, "UPSTREAM_UNAVAILABLE"},
-	"noon.ErrDestination":         {noon.ErrDestination, "KEY_DISABLED"},
-	"noon.ErrKeyChanged":          {noon.ErrKeyChanged, "UPSTREAM_UNAVAILABLE"},
-	"noon.ErrRateLimited":         {noon.ErrRateLimited, "RATE_LIMITED"},
-	"noah.ErrIncomplete":          {noah.ErrIncomplete, "INTERNAL"},
-	"server.errNoIdentity":        {errNoIdentity, "NO_IDENTITY"},
-	"server.errLimited":           {errLimited, "RATE_LIMITED"},
-	"server.errUnknownFields":     {errUnknownFields, "INTERNAL"}, // compilePolicy names the field instead
-	"server.errWrongScheme":       {errWrongScheme, "WRONG_SCHEME"},
-	"server.errNotReady":          {errNotReady, "STORE_UNAVAILABLE"},
-	"server.errExcess":            {errExcess, "RATE_LIMITED"},
-	"server.errStopping":          {errStopping, "STORE_UNAVAILABLE"},
-	"server.errUndecided":         {errUndecided, "INTERNAL"},
-	"audit.ErrUnavailable":        {audit.ErrUnavailable, "AUDIT_UNAVAILABLE"},
-	"audit.ErrMissing":            {audit.ErrMissing, "AUDIT_UNAVAILABLE"},
-	"audit.ErrClosed":             {audit.ErrClosed, "AUDIT_UNAVAILABLE"},
-	"audit.ErrTooLong":            {audit.ErrTooLong, "INTERNAL"}, // records are cut
-	"audit.ErrNothingMissing":     {audit.ErrNothingMissing, "NOTHING_MISSING"},
-	"audit.ErrState":              {audit.ErrState, "INTERNAL"},
-	"audit.ErrLine":               {audit.ErrLine, "INTERNAL"},
-	"reader.ErrNotFound":          {reader.ErrNotFound, "RECORD_NOT_FOUND"},
-	"reader.ErrDamaged":           {reader.ErrDamaged, "AUDIT_DAMAGED"},
+	"keystore.ErrNotFound":           {keystore.ErrNotFound, "KEY_NOT_FOUND"},
+	"keystore.ErrKeyExists":          {keystore.ErrKeyExists, "KEY_EXISTS"},
+	"keystore.ErrKeyDisabled":        {keystore.ErrKeyDisabled, "KEY_DISABLED"},
+	"keystore.ErrNoActiveVersion":    {keystore.ErrNoActiveVersion, "NO_ACTIVE_VERSION"},
+	"keystore.ErrUnavailable":        {keystore.ErrUnavailable, "STORE_UNAVAILABLE"},
+	"keystore.ErrConflict":           {keystore.ErrConflict, "CONFLICT"},
+	"keystore.ErrStoreClosed":        {keystore.ErrStoreClosed, "INTERNAL"}, // the keystore says ErrUnavailable instead
+	"keystore.ErrNotInitialized":     {keystore.ErrNotInitialized, "INTERNAL"},
+	"keystore.ErrRemoved":            {keystore.ErrRemoved, "INTERNAL"},
+	"keystore.ErrAnchor":             {keystore.ErrAnchor, "INTERNAL"}, // comes as ErrDamaged
+	"keystore.ErrInitialized":        {keystore.ErrInitialized, "INTERNAL"},
+	"keystore.ErrDamaged":            {keystore.ErrDamaged, "STORE_UNAVAILABLE"},
+	"keystore.ErrRolledBack":         {keystore.ErrRolledBack, "STORE_UNAVAILABLE"},
+	"keystore.ErrWrongRootKey":       {keystore.ErrWrongRootKey, "STORE_UNAVAILABLE"},
+	"policy.ErrDenied":               {policy.ErrDenied, "DENIED"},
+	"policy.ErrPermit":               {policy.ErrPermit, "INTERNAL"},
+	"upstream.ErrInvalid":            {upstream.ErrInvalid, "INVALID_REQUEST"},
+	"upstream.ErrFIPS":               {upstream.ErrFIPS, "FIPS_REFUSED"},
+	"upstream.ErrNotGenerated":       {upstream.ErrNotGenerated, "INTERNAL"}, // handlers name the field instead
+	"noon.ErrRejectedCredential":     {noon.ErrRejectedCredential, "UPSTREAM_REJECTED_CREDENTIAL"},
+	"noon.ErrUnavailable":            {noon.ErrUnavailable, "UPSTREAM_UNAVAILABLE"},
+	"noon.ErrDestination":            {noon.ErrDestination, "KEY_DISABLED"},
+	"noon.ErrKeyChanged":             {noon.ErrKeyChanged, "UPSTREAM_UNAVAILABLE"},
+	"noon.ErrRateLimited":            {noon.ErrRateLimited, "RATE_LIMITED"},
+	"noah.ErrIncomplete":             {noah.ErrIncomplete, "INTERNAL"},
+	"server.errNoIdentity":           {errNoIdentity, "NO_IDENTITY"},
+	"server.errLimited":              {errLimited, "RATE_LIMITED"},
+	"server.errUnknownFields":        {errUnknownFields, "INTERNAL"}, // compilePolicy names the field instead
+	"server.errWrongScheme":          {errWrongScheme, "WRONG_SCHEME"},
+	"server.errNotReady":             {errNotReady, "STORE_UNAVAILABLE"},
+	"server.errExcess":               {errExcess, "RATE_LIMITED"},
+	"server.errRootKey":              {errRootKey, "ROOT_KEY_UNAVAILABLE"},
+	"server.errStopping":             {errStopping, "STORE_UNAVAILABLE"},
+	"server.errUndecided":            {errUndecided, "INTERNAL"},
+	"audit.ErrUnavailable":           {audit.ErrUnavailable, "AUDIT_UNAVAILABLE"},
+	"audit.ErrMissing":               {audit.ErrMissing, "AUDIT_UNAVAILABLE"},
+	"audit.ErrClosed":                {audit.ErrClosed, "AUDIT_UNAVAILABLE"},
+	"audit.ErrTooLong":               {audit.ErrTooLong, "INTERNAL"}, // records are cut
+	"audit.ErrNothingMissing":        {audit.ErrNothingMissing, "NOTHING_MISSING"},
+	"audit.ErrState":                 {audit.ErrState, "INTERNAL"},
+	"audit.ErrLine":                  {audit.ErrLine, "INTERNAL"},
+	"reader.ErrNotFound":             {reader.ErrNotFound, "RECORD_NOT_FOUND"},
+	"reader.ErrDamaged":              {reader.ErrDamaged, "AUDIT_DAMAGED"},
+	"keystore.ErrRootKeyUnavailable": {keystore.ErrRootKeyUnavailable, "STORE_UNAVAILABLE"},
+	"keystore.ErrVersionDestroyed":   {keystore.ErrVersionDestroyed, "VERSION_DESTROYED"},
+	"server.errTicketUnknown":        {errTicketUnknown, "TICKET_REFUSED"},
+	"server.errTicketExpired":        {errTicketExpired, "TICKET_REFUSED"},
+	"server.errTicketOther":          {errTicketOther, "TICKET_REFUSED"},
+	"server.errTooManyTicket":        {errTooManyTicket, "TOO_MANY_TICKETS"},
+	"importticket.ErrNotAllowed":     {importticket.ErrNotAllowed, "FIPS_REFUSED"},
+	"server.errFrozen":               {errFrozen, "FROZEN"},
 }
 
 func TestEveryErrorOfThePackagesBelowHasItsReason(t *testing.T) {

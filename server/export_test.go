@@ -120,3 +120,6 @@ func OperationsOnKeys() []string {
 	}
 	return out
 }
+
+// DestroyDue looks once for what is due.
+func (s *Server) DestroyDue(ctx context.Context) { s.destroyDue(ctx) }

@@ -93,6 +93,16 @@ func (r *rig) importedNoba(t testing.TB, name string) nobaAccount {
 	return a
 }
 
+// importedTwice makes a NOAH key whose version 2 signs.
+func (r *rig) importedTwice(t testing.TB, name string) {
+	t.Helper()
+	r.importedNOAH(t, name)
+	_, err := r.admin.ImportKeyVersion(as(t, operator), &adminv1.ImportKeyVersionRequest{Name: name, Material: newNOAH(t, elliptic.P384(), sandbox).material()})
+	must(t, err)
+	_, err = r.admin.ActivateKeyVersion(as(t, operator), &adminv1.ActivateKeyVersionRequest{Name: name, Version: 2})
+	must(t, err)
+}
+
 // minimal makes the smallest valid request of an RPC, on the given key. A new RPC or field that needs more than the
 // values here fails its test until they are given.
 func minimal(t testing.TB, rpc server.RPC, key string) proto.Message {
@@ -100,13 +110,14 @@ func minimal(t testing.TB, rpc server.RPC, key string) proto.Message {
 	in := request(t, rpc, map[string]any{
 		"key": key, "name": key, "method": "GET", "path": "/v1/things", "environment": "ENVIRONMENT_SANDBOX", "version": 1,
 		"ImportKeyRequest.scheme":           "noba",
+		"CreateImportTicketRequest.scheme":  "noba",
 		"ImportKeyRequest.material":         newNoba().material(),
 		"ImportKeyVersionRequest.material":  map[string][]byte{"private_key": newNOAH(t, elliptic.P256(), sandbox).pem},
 		"CreateKeyVersionRequest.algorithm": "ES256",
 		"policy": map[string]any{"rules": []any{map[string]any{"name": "set-by-a-test", "effect": "POLICY_EFFECT_ALLOW",
 			"callers": []string{"unix:uid=1000"}, "keys": []string{"*"}, "operations": []string{"*"}}}},
 		"SetPolicyRequest.generation": 2, // of the policy that start sets
-		"since":                       "2026-01-01T00:00:00Z", "record_id": "019ca945-0afa-7da1-b3a0-4c08bdb46ad2", "note": "a test",
+		"since":                       "2026-01-01T00:00:00Z", "record_id": "019ca945-0afa-7da1-b3a0-4c08bdb46ad2", "note": "a test", "reason": "a test",
 		"ListRecordsRequest.key": "", // none in particular
 		"request":                map[string]any{"caller": "unix:uid=1000", "operation": "GetStatus"},
 	})
@@ -143,12 +154,20 @@ func nameOf(rpc server.RPC) string { return strings.ToLower(string(rpc.Name())) 
 func (r *rig) prepare(t testing.TB, rpc server.RPC) {
 	t.Helper()
 	name := nameOf(rpc)
+	_, _, _, err := r.keys.Unfreeze(t.Context(), "test") // of the RPC before
+	must(t, err)
 	switch rpc.Name() {
-	case "CreateKey", "ImportKey":
+	case "CreateKey", "ImportKey", "CreateImportTicket":
 	case "ComputeNobaSignature":
 		r.importedNoba(t, name)
 	case "GetNoonSession":
 		r.importedNoon(t, name)
+	case "DestroyKeyVersion":
+		r.importedTwice(t, name)
+	case "RestoreKeyVersion":
+		r.importedTwice(t, name)
+		_, err := r.admin.DestroyKeyVersion(as(t, operator), &adminv1.DestroyKeyVersionRequest{Name: name, Version: 1})
+		must(t, err)
 	default:
 		if rpc.KeyField() != "" {
 			r.importedNOAH(t, name)

@@ -61,6 +61,7 @@ type setup struct {
 	limits       server.Limits
 	bolt         bool // keep the keys in a file
 	queryValues  bool
+	nextRootKey  func(context.Context) (keystore.RootKey, error)
 	unopened     bool                  // the server has no keys yet
 	disk         func(disk.FS) disk.FS // stands between the audit log and its folder
 	applications bool                  // serve applications only
@@ -114,7 +115,7 @@ func start(t testing.TB, s setup) *rig {
 	r.server, err = server.New(server.Config{
 		Noon: noon.BrokerConfig{Transport: s.gateway, Now: r.clock.Now}, Metrics: s.metrics,
 		Bounds: bounds, Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Identify: s.identify, Limits: s.limits, Now: r.clock.Now, Version: "v0-test", Reflection: s.reflection, QueryValues: s.queryValues,
+		Identify: s.identify, Limits: s.limits, Now: r.clock.Now, Version: "v0-test", Reflection: s.reflection, QueryValues: s.queryValues, NextRootKey: s.nextRootKey,
 	})
 	must(t, err)
 	r.audit = openLog(t, filepath.Join(dir, "audit"), s.disk, r.keys, r.server.AuditChanged, r.clock.Now)

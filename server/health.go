@@ -17,13 +17,17 @@ type Reason string
 // The reasons; the empty Reason says that a request would be served now.
 const (
 	ReasonStarting Reason = "starting" // the keys are not loaded yet
+	ReasonRootKey  Reason = "root-key" // whoever has the root key cannot be asked yet
 	ReasonStore    Reason = "store"    // the store can no longer be vouched for
 	ReasonAudit    Reason = "audit"    // nothing can be recorded
+	ReasonFrozen   Reason = "frozen"   // an operator has stopped all signing
 	ReasonStopping Reason = "stopping" // Shutdown has begun
 )
 
 // Reasons are all that there are.
-func Reasons() []Reason { return []Reason{ReasonStarting, ReasonStore, ReasonAudit, ReasonStopping} }
+func Reasons() []Reason {
+	return []Reason{ReasonStarting, ReasonRootKey, ReasonStore, ReasonAudit, ReasonFrozen, ReasonStopping}
+}
 
 // Readiness is whether signerd serves at one moment. It is immutable.
 type Readiness struct {
@@ -51,6 +55,22 @@ func (s *Server) Open(keys *keystore.Keystore, log *audit.Log) {
 		r.keys, r.log, r.Reason, r.Text = keys, log, "", ""
 		r.say(log.Err())
 	})
+	// What happened before it is told from now on must not be missed.
+	keys.OnFreeze(s.freezeMoved)
+	s.freezeMoved()
+	select {
+	case s.opened <- struct{}{}:
+	default: // it is told already
+	}
+}
+
+// RootKeyAway says, before Open, that the keys cannot be loaded yet because whoever has the root key cannot be asked, and why.
+func (s *Server) RootKeyAway(err error) {
+	s.become(func(r *Readiness) {
+		if r.keys == nil {
+			r.Reason, r.Text = ReasonRootKey, err.Error()
+		}
+	})
 }
 
 // AuditChanged says that nothing can be recorded any more, and why, or with nil that records can be written again.
@@ -62,18 +82,21 @@ func (s *Server) AuditChanged(err error) {
 	})
 }
 
-// say takes what the log says of itself.
+// say takes what the log says of itself, and whether signing is stopped: what an operator ends with a word comes second.
 func (r *Readiness) say(fault error) {
 	r.Reason, r.Text = "", ""
-	if fault != nil {
+	switch {
+	case fault != nil:
 		r.Reason, r.Text = ReasonAudit, fault.Error()
+	case r.keys.View().Freeze().Frozen:
+		r.Reason, r.Text = ReasonFrozen, errFrozen.Error()+" by an operator"
 	}
 }
 
 // CloseKeys stops serving keys, when the keystore can no longer be vouched for, and says why. The log gets all of err.
 func (s *Server) CloseKeys(err error) {
 	text := "the store can no longer be vouched for"
-	for _, known := range []error{keystore.ErrRolledBack, keystore.ErrDamaged, keystore.ErrAnchor, keystore.ErrWrongRootKey, keystore.ErrUnavailable} {
+	for _, known := range []error{keystore.ErrRolledBack, keystore.ErrDamaged, keystore.ErrAnchor, keystore.ErrWrongRootKey, keystore.ErrRootKeyUnavailable, keystore.ErrUnavailable} {
 		if errors.Is(err, known) {
 			text = known.Error()
 			break

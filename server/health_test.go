@@ -92,6 +92,8 @@ func TestStatusAndLogSayWhyNothingIsServed(t *testing.T) {
 		}
 	}
 	is(server.ReasonStarting, "the keys are not loaded yet")
+	r.server.RootKeyAway(keystore.ErrRootKeyUnavailable)
+	is(server.ReasonRootKey, keystore.ErrRootKeyUnavailable.Error())
 	for _, tt := range []struct {
 		cause error
 		text  string
@@ -101,6 +103,7 @@ func TestStatusAndLogSayWhyNothingIsServed(t *testing.T) {
 		{errors.New("something new about secretly-named"), "the store can no longer be vouched for"},
 	} {
 		r.server.Open(r.keys, r.audit)
+		r.server.RootKeyAway(keystore.ErrRootKeyUnavailable) // which stops nothing that is loaded
 		is("", "")
 		r.server.CloseKeys(tt.cause)
 		is(server.ReasonStore, tt.text)

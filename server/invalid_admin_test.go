@@ -10,6 +10,8 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 	"github.com/signerd/signerd/server"
@@ -100,7 +102,8 @@ func invalidChanges(r *rig, t *testing.T) []invalid {
 	r.imported(t, "prod", "noah", prod, shared.material())
 	sharedSecret := newNoba()
 	r.imported(t, "prod-noba", "noba", prod, sharedSecret.material())
-	out := onNames([]string{"GetKey", "UpdateKey", "EnableKey", "DisableKey", "CreateKeyVersion", "EnableKeyVersion", "DisableKeyVersion", "ActivateKeyVersion", "GetPublicKey"})
+	out := onNames([]string{"GetKey", "UpdateKey", "EnableKey", "DisableKey", "CreateKeyVersion", "EnableKeyVersion", "DisableKeyVersion", "DestroyKeyVersion",
+		"RestoreKeyVersion", "UpdateKeyVersion", "ActivateKeyVersion", "GetPublicKey"})
 	add := func(name, field string, in proto.Message) { out = append(out, invalid{name, in, field}) }
 	noba := newNoba().material()
 	for _, s := range wrongNames {
@@ -108,7 +111,19 @@ func invalidChanges(r *rig, t *testing.T) []invalid {
 		add("name "+s, "name", &adminv1.ImportKeyRequest{Name: s, Environment: sandbox, Scheme: "noba", Material: noba})
 		add("name "+s, "name", &adminv1.ImportKeyVersionRequest{Name: s, Material: noba})
 	}
+	for _, s := range wrongNames {
+		add("name "+s, "name", &adminv1.CreateImportTicketRequest{Name: s, Environment: sandbox, Scheme: "noba"})
+	}
+	for _, ttl := range []*durationpb.Duration{{}, {Seconds: -1}, {Seconds: 86401}, {Seconds: 1, Nanos: 1}, {Nanos: -1, Seconds: 1}, {Seconds: 1 << 62}} {
+		add("ttl", "ttl", &adminv1.CreateImportTicketRequest{Name: "a", Environment: sandbox, Scheme: "noba", Ttl: ttl})
+	}
+	for name, sealed := range map[string][]byte{"huge": make([]byte, 1<<20+1), "nonsense": []byte("x")} {
+		add("sealed "+name, "sealed", &adminv1.ImportKeyRequest{Name: "a", Environment: sandbox, Scheme: "noba", Sealed: sealed})
+	}
+	add("sealed and in the clear", "sealed", &adminv1.ImportKeyRequest{Name: "a", Environment: sandbox, Scheme: "noba", Sealed: []byte("x"), Material: noba})
+	add("no scheme", "scheme", &adminv1.CreateImportTicketRequest{Name: "a", Environment: sandbox})
 	for _, env := range []adminv1.Environment{0, 3, -1} {
+		add("environment", "environment", &adminv1.CreateImportTicketRequest{Name: "a", Environment: env, Scheme: "noba"})
 		add("environment", "environment", &adminv1.CreateKeyRequest{Name: "a", Environment: env})
 		add("environment", "environment", &adminv1.ImportKeyRequest{Name: "a", Environment: env, Scheme: "noba", Material: noba})
 	}
@@ -119,6 +134,7 @@ func invalidChanges(r *rig, t *testing.T) []invalid {
 	}
 	add("scheme that is only imported", "scheme", &adminv1.CreateKeyRequest{Name: "a", Environment: sandbox, Scheme: "noba"})
 	for _, s := range []string{"moon", "NOAH", "noah ", strings.Repeat("x", 1000)} {
+		add("scheme "+s, "scheme", &adminv1.CreateImportTicketRequest{Name: "a", Environment: sandbox, Scheme: s})
 		add("scheme "+s, "scheme", &adminv1.CreateKeyRequest{Name: "a", Environment: sandbox, Scheme: s})
 		add("scheme "+s, "scheme", &adminv1.ImportKeyRequest{Name: "a", Environment: sandbox, Scheme: s, Material: noba})
 	}
@@ -159,6 +175,21 @@ func invalidVersions(r *rig, t *testing.T) []invalid {
 	add("version 0", "version", &adminv1.DisableKeyVersionRequest{Name: "noah"})
 	add("a pending version", "version", &adminv1.EnableKeyVersionRequest{Name: "pending", Version: 1})
 	add("a pending version", "version", &adminv1.DisableKeyVersionRequest{Name: "pending", Version: 1})
+	add("version 0", "version", &adminv1.DestroyKeyVersionRequest{Name: "noah"})
+	add("version 0", "version", &adminv1.RestoreKeyVersionRequest{Name: "noah"})
+	add("version 0", "version", &adminv1.UpdateKeyVersionRequest{Name: "noah"})
+	for _, at := range []*timestamppb.Timestamp{{Seconds: 1 << 60}, {Nanos: -1}, {Seconds: -1 << 60}} {
+		add("expire_time "+at.String(), "expire_time", &adminv1.UpdateKeyVersionRequest{Name: "noah", Version: 1, ExpireTime: at})
+	}
+	add("nothing to restore", "version", &adminv1.RestoreKeyVersionRequest{Name: "noah", Version: 1})
+	add("the active version, unconfirmed", "confirm", &adminv1.DestroyKeyVersionRequest{Name: "noah", Version: 1})
+	for _, s := range []string{"yes", "noah/1/1/168h0m0s", strings.Repeat("x", 257)} {
+		add("confirm "+s, "confirm", &adminv1.DestroyKeyVersionRequest{Name: "noah", Version: 1, Confirm: s})
+		add("confirm what needs none "+s, "confirm", &adminv1.DestroyKeyVersionRequest{Name: "pending", Version: 1, Confirm: s})
+	}
+	for _, d := range []*durationpb.Duration{{}, {Seconds: -1}, {Seconds: 59}, {Seconds: 366*24*3600 + 1}, {Seconds: 1 << 62}, {Seconds: 60, Nanos: -1}} {
+		add("after "+d.String(), "after", &adminv1.DestroyKeyVersionRequest{Name: "pending", Version: 1, After: d})
+	}
 	add("no API key for a pending version", "api_key", &adminv1.ActivateKeyVersionRequest{Name: "pending", Version: 1})
 	for name, s := range map[string]string{"hello": "hello", "line end": "\n", "space": "apikey_sandbox_a b", "other environment": "apikey_prod_x",
 		"huge": string(bytes.Repeat([]byte("x"), 65537))} {

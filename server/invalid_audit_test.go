@@ -26,6 +26,8 @@ func invalidAudit() []invalid {
 		{"a checkpoint without end", &adminv1.VerifyLogRequest{Checkpoint: make([]byte, 16385)}, "checkpoint"},
 		{"nothing to say of a loss", &adminv1.AcknowledgeLossRequest{}, "note"},
 		{"too much to say of a loss", &adminv1.AcknowledgeLossRequest{Note: strings.Repeat("a", 1025)}, "note"},
+		{"no reason for a freeze", &adminv1.FreezeRequest{}, "reason"},
+		{"too much reason for a freeze", &adminv1.FreezeRequest{Reason: strings.Repeat("a", 1025)}, "reason"},
 		{"no document", &adminv1.ReplayPolicyRequest{Since: timestamppb.Now()}, "policy"},
 		{"no beginning", &adminv1.ReplayPolicyRequest{Policy: policy}, "since"},
 		{"a beginning that is none", &adminv1.ReplayPolicyRequest{Policy: policy, Since: broken}, "since"},

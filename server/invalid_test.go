@@ -28,7 +28,7 @@ var anything = []string{
 	"GetPublicKeyRequest.version", // one that does not exist is KEY_NOT_FOUND
 	"UpdateKeyRequest.generation", "EnableKeyRequest.generation", "DisableKeyRequest.generation",
 	"CreateKeyVersionRequest.generation", "ImportKeyVersionRequest.generation", "ActivateKeyVersionRequest.generation",
-	"EnableKeyVersionRequest.generation", "DisableKeyVersionRequest.generation", "SetPolicyRequest.generation", // a stale one is CONFLICT
+	"EnableKeyVersionRequest.generation", "DisableKeyVersionRequest.generation", "DestroyKeyVersionRequest.generation", "RestoreKeyVersionRequest.generation", "UpdateKeyVersionRequest.generation", "SetPolicyRequest.generation", // a stale one is CONFLICT
 	"ExplainPolicyRequest.all", "ListRecordsRequest.denied", "ListRecordsRequest.follow", "GetRecordRequest.proof",
 }
 

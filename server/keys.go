@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
+	"github.com/signerd/signerd/internal/importticket"
 	"github.com/signerd/signerd/internal/secret"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/policy"
@@ -47,13 +48,20 @@ func onlyImported(err error) error {
 
 // ImportKey implements adminv1.KeyServiceServer.
 func (s *keyService) ImportKey(ctx context.Context, in *adminv1.ImportKeyRequest) (*adminv1.ImportKeyResponse, error) {
-	material := takeMaterial(in.GetMaterial())
-	defer material.Wipe()
+	defer importticket.Wipe(in.GetMaterial())
+	if err := oneMaterial(in); err != nil {
+		return nil, err
+	}
 	n := keystore.NewKey{Name: in.GetName(), Scheme: in.GetScheme(), Environment: environment(in.GetEnvironment()), Labels: in.GetLabels()}
 	keys, err := s.authorizeNew(ctx, n)
 	if err != nil {
 		return nil, err
 	}
+	material, err := s.unsealed(in, n)
+	if err != nil {
+		return nil, err
+	}
+	defer material.Wipe()
 	key, notes, err := keys.Import(ctx, actor(ctx), n, material)
 	if err != nil {
 		return nil, err
@@ -197,6 +205,9 @@ func (s *keyService) GetPublicKey(ctx context.Context, in *adminv1.GetPublicKeyR
 	v, err := publicVersion(a.key, in.GetVersion())
 	if err != nil {
 		return nil, err
+	}
+	if v.State == keystore.Destroyed {
+		return nil, keystore.ErrVersionDestroyed
 	}
 	if v.PublicKey() == nil {
 		return nil, errWrongScheme

@@ -81,6 +81,39 @@ func (s *keyService) DisableKeyVersion(ctx context.Context, in *adminv1.DisableK
 	return &adminv1.DisableKeyVersionResponse{Key: key}, err
 }
 
+// DestroyKeyVersion implements adminv1.KeyServiceServer.
+func (s *keyService) DestroyKeyVersion(ctx context.Context, in *adminv1.DestroyKeyVersionRequest) (*adminv1.DestroyKeyVersionResponse, error) {
+	d := keystore.Destruction{Confirm: in.GetConfirm()}
+	if after := in.GetAfter(); after != nil {
+		if after.CheckValid() != nil || after.AsDuration() <= 0 {
+			return nil, upstream.Invalid("after", "it is no duration, or not a positive one")
+		}
+		d.After = after.AsDuration()
+	}
+	key, err := s.changeVersion(ctx, in, func(keys *keystore.Keystore, ctx context.Context, name string, number uint32, expected keystore.Precondition) (*keystore.Key, error) {
+		return keys.ScheduleDestruction(ctx, name, number, expected, d)
+	})
+	return &adminv1.DestroyKeyVersionResponse{Key: key}, err
+}
+
+// RestoreKeyVersion implements adminv1.KeyServiceServer.
+func (s *keyService) RestoreKeyVersion(ctx context.Context, in *adminv1.RestoreKeyVersionRequest) (*adminv1.RestoreKeyVersionResponse, error) {
+	key, err := s.changeVersion(ctx, in, (*keystore.Keystore).RestoreVersion)
+	return &adminv1.RestoreKeyVersionResponse{Key: key}, err
+}
+
+// UpdateKeyVersion implements adminv1.KeyServiceServer.
+func (s *keyService) UpdateKeyVersion(ctx context.Context, in *adminv1.UpdateKeyVersionRequest) (*adminv1.UpdateKeyVersionResponse, error) {
+	at, err := optionalTime("expire_time", in.GetExpireTime())
+	if err != nil {
+		return nil, err
+	}
+	key, err := s.changeVersion(ctx, in, func(keys *keystore.Keystore, ctx context.Context, name string, number uint32, expected keystore.Precondition) (*keystore.Key, error) {
+		return keys.SetExpiry(ctx, name, number, expected, at)
+	})
+	return &adminv1.UpdateKeyVersionResponse{Key: key}, err
+}
+
 // versionChange is what every request that changes one version has.
 type versionChange interface {
 	change

@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -38,9 +39,10 @@ func environmentMessage(e upstream.Environment) adminv1.Environment {
 }
 
 var states = map[keystore.State]adminv1.KeyVersionState{
-	keystore.Pending:  adminv1.KeyVersionState_KEY_VERSION_STATE_PENDING,
-	keystore.Enabled:  adminv1.KeyVersionState_KEY_VERSION_STATE_ENABLED,
-	keystore.Disabled: adminv1.KeyVersionState_KEY_VERSION_STATE_DISABLED,
+	keystore.Pending:   adminv1.KeyVersionState_KEY_VERSION_STATE_PENDING,
+	keystore.Enabled:   adminv1.KeyVersionState_KEY_VERSION_STATE_ENABLED,
+	keystore.Disabled:  adminv1.KeyVersionState_KEY_VERSION_STATE_DISABLED,
+	keystore.Destroyed: adminv1.KeyVersionState_KEY_VERSION_STATE_DESTROYED,
 }
 
 // actor is who the call's caller is, for the record of a change.
@@ -61,10 +63,18 @@ func keyMessage(k *keystore.Key) *adminv1.Key {
 	for _, v := range k.Versions() {
 		out.Versions = append(out.Versions, &adminv1.KeyVersion{
 			Number: v.Number, State: states[v.State], Algorithm: v.Algorithm, PublicKeySha256: publicSHA256(v),
-			CreateTime: timestamppb.New(v.CreateTime), Creator: v.Creator,
+			CreateTime: timestamppb.New(v.CreateTime), Creator: v.Creator, DestroyTime: knownTime(v.DestroyTime), ExpireTime: knownTime(v.ExpireTime),
 		})
 	}
 	return out
+}
+
+// knownTime is nil for no time.
+func knownTime(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
 }
 
 // newestVersion is the version with the highest number; every key has one.

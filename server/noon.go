@@ -25,6 +25,9 @@ func (s *signerService) GetNoonSession(ctx context.Context, in *signerdv1.GetNoo
 	session, err := s.noon.Session(ctx, noon.Account{
 		Key: in.GetKey(), Version: c.record.Version, Generation: authorized.key.Generation,
 	}, account, in.GetRejectedSessionId())
+	if err := frozen(authorized.keys); err != nil {
+		return nil, err
+	}
 	if changed := s.stillSigns(in.GetKey(), c.record.Version); changed != nil {
 		return nil, changed
 	}
@@ -41,6 +44,11 @@ func (s *signerService) GetNoonSession(ctx context.Context, in *signerdv1.GetNoo
 func (s *Server) recordLogins(c noon.BrokerConfig) noon.BrokerConfig {
 	next := c.LoginStarting
 	c.LoginStarting = func(a noon.Account) (func(noon.Outcome, error), error) {
+		if keys := s.ready.Load().keys; keys != nil {
+			if err := frozen(keys); err != nil {
+				return nil, err
+			}
+		}
 		start := s.now()
 		intention := audit.Record{Kind: audit.KindIntention, ID: newRecordID(start), Time: start, Operation: loginOperation,
 			Scheme: noon.Name, Key: a.Key, Version: a.Version}

@@ -27,8 +27,10 @@ type permission struct {
 	makesKey bool
 	// always marks what administrators may do whatever the policy says.
 	always bool
-	// changes marks what changes keys or the policy: its intention is on record before, its result after.
+	// changes marks what changes keys, the policy or the freeze: its intention is on record before, its result after.
 	changes bool
+	// signs marks what hands out a signature or a session: a freeze stops it.
+	signs bool
 	// streams marks answers in pieces: what is about to be given away is on record before.
 	streams bool
 	// diagnosis marks what also answers while nothing can be recorded, so that operators can see why.
@@ -37,12 +39,13 @@ type permission struct {
 
 // permissions has a line for every RPC. An RPC that is missing here is refused as a bug.
 var permissions = map[string]permission{
-	signerdv1.SignerService_SignNoahRequest_FullMethodName:      {operation: "SignNoahRequest", covers: policy.Covers{Method: true, Path: true, Query: true, Body: true}},
-	signerdv1.SignerService_ComputeNobaSignature_FullMethodName: {operation: "ComputeNobaSignature", covers: policy.Covers{Method: true, Path: true, Body: true}},
-	signerdv1.SignerService_GetNoonSession_FullMethodName:       {operation: "GetNoonSession"},
+	signerdv1.SignerService_SignNoahRequest_FullMethodName:      {operation: "SignNoahRequest", signs: true, covers: policy.Covers{Method: true, Path: true, Query: true, Body: true}},
+	signerdv1.SignerService_ComputeNobaSignature_FullMethodName: {operation: "ComputeNobaSignature", signs: true, covers: policy.Covers{Method: true, Path: true, Body: true}},
+	signerdv1.SignerService_GetNoonSession_FullMethodName:       {operation: "GetNoonSession", signs: true},
 
 	adminv1.KeyService_CreateKey_FullMethodName:          {operation: "CreateKey", makesKey: true, changes: true},
 	adminv1.KeyService_ImportKey_FullMethodName:          {operation: "ImportKey", makesKey: true, changes: true},
+	adminv1.KeyService_CreateImportTicket_FullMethodName: {operation: "CreateImportTicket", makesKey: true, changes: true},
 	adminv1.KeyService_GetKey_FullMethodName:             {operation: getKey},
 	adminv1.KeyService_ListKeys_FullMethodName:           {operation: "ListKeys", scope: onSystem}, // it shows the keys that the caller may get
 	adminv1.KeyService_UpdateKey_FullMethodName:          {operation: "UpdateKey", changes: true},
@@ -53,6 +56,9 @@ var permissions = map[string]permission{
 	adminv1.KeyService_ActivateKeyVersion_FullMethodName: {operation: "ActivateKeyVersion", changes: true},
 	adminv1.KeyService_EnableKeyVersion_FullMethodName:   {operation: "EnableKeyVersion", changes: true},
 	adminv1.KeyService_DisableKeyVersion_FullMethodName:  {operation: "DisableKeyVersion", changes: true},
+	adminv1.KeyService_DestroyKeyVersion_FullMethodName:  {operation: destroyKeyVersion, changes: true},
+	adminv1.KeyService_RestoreKeyVersion_FullMethodName:  {operation: "RestoreKeyVersion", changes: true},
+	adminv1.KeyService_UpdateKeyVersion_FullMethodName:   {operation: "UpdateKeyVersion", changes: true},
 	adminv1.KeyService_GetPublicKey_FullMethodName:       {operation: "GetPublicKey"},
 
 	adminv1.PolicyService_GetPolicy_FullMethodName:     {operation: "GetPolicy", scope: onSystem, always: true},
@@ -67,13 +73,17 @@ var permissions = map[string]permission{
 	adminv1.AuditService_GetCheckpoint_FullMethodName:   {operation: "GetCheckpoint", scope: onSystem, always: true, diagnosis: true},
 	adminv1.AuditService_AcknowledgeLoss_FullMethodName: {operation: "AcknowledgeLoss", scope: onSystem, always: true, diagnosis: true},
 
-	adminv1.SystemService_GetStatus_FullMethodName: {operation: "GetStatus", scope: onSystem, always: true, diagnosis: true},
+	adminv1.SystemService_GetStatus_FullMethodName:     {operation: "GetStatus", scope: onSystem, always: true, diagnosis: true},
+	adminv1.SystemService_RotateRootKey_FullMethodName: {operation: "RotateRootKey", scope: onSystem, changes: true, streams: true},
+	adminv1.SystemService_Freeze_FullMethodName:        {operation: "Freeze", scope: onSystem, always: true, changes: true},
+	adminv1.SystemService_Unfreeze_FullMethodName:      {operation: "Unfreeze", scope: onSystem, always: true, changes: true},
 }
 
-// Operations that others are decided by.
+// Operations that others are decided by, or that signerd does by itself too.
 const (
-	getKey    policy.Operation = "GetKey"
-	setPolicy policy.Operation = "SetPolicy"
+	getKey            policy.Operation = "GetKey"
+	destroyKeyVersion policy.Operation = "DestroyKeyVersion"
+	setPolicy         policy.Operation = "SetPolicy"
 )
 
 // permissionFor finds an operation's permission.

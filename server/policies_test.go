@@ -214,7 +214,7 @@ func TestNoRuleStopsAnAdministrator(t *testing.T) {
 func TestAnAdministratorGetsNothingElseWithoutARule(t *testing.T) {
 	t.Parallel()
 	r := start(t, setup{})
-	always := []string{"GetPolicy", "SetPolicy", "TestPolicy", "ExplainPolicy", "GetStatus", "VerifyLog", "GetCheckpoint", "AcknowledgeLoss"}
+	always := []string{"GetPolicy", "SetPolicy", "TestPolicy", "ExplainPolicy", "GetStatus", "VerifyLog", "GetCheckpoint", "AcknowledgeLoss", "Freeze", "Unfreeze"}
 	for _, rpc := range server.RPCs() {
 		r.prepare(t, rpc)
 	}

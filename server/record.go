@@ -171,6 +171,7 @@ func (s *Server) recordExcess(stop <-chan struct{}) {
 			s.log.Warn("calls in excess are not on record yet", "cause", err.Error())
 		}
 		s.tellAuditTrouble()
+		s.tickets.forget(s.now())
 	}
 }
 

@@ -33,6 +33,7 @@ import (
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 	signerdv1 "github.com/signerd/signerd/gen/signerd/v1"
 	"github.com/signerd/signerd/internal/tlsfiles"
+	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/policy/limit"
 	"github.com/signerd/signerd/upstream/noon"
@@ -87,6 +88,8 @@ type Config struct {
 	QueryValues bool
 	// CopyLost tells how many records a second sink has lost. Optional.
 	CopyLost func() uint64
+	// NextRootKey opens the root key that RotateRootKey is to take into use; nil without an error for the one in use. Optional.
+	NextRootKey func(context.Context) (keystore.RootKey, error)
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 	// Version is the program's, for GetStatus.
@@ -102,6 +105,8 @@ type Server struct {
 	bounds      atomic.Pointer[policy.Bounds]
 	meter       *limit.Meter
 	keeping     sync.Mutex // orders what meter is told to keep
+	gate        gate
+	tickets     tickets
 	noon        *noon.Broker
 	metrics     Metrics
 	traces      *Traces // nil where nothing is traced
@@ -117,11 +122,13 @@ type Server struct {
 	queryValues bool
 	whole       chan struct{} // calls that read the whole log
 	copyLost    func() uint64
+	nextRootKey func(context.Context) (keystore.RootKey, error)
 	validator   protovalidate.Validator
 	health      *health.Server
 	stopping    context.Context // ends when Shutdown begins
 	stop        context.CancelFunc
 	background  sync.WaitGroup
+	opened      chan struct{} // told at every Open
 	ready       atomic.Pointer[Readiness]
 	active      atomic.Int64 // calls whose message has arrived and whose answer has not left
 
@@ -136,7 +143,7 @@ func New(c Config) (*Server, error) {
 		return nil, errors.New("a server needs bounds and a log")
 	}
 	s := &Server{metrics: c.Metrics, traces: c.Traces, log: c.Log, identify: c.Identify, now: c.Now, version: c.Version,
-		development: c.Development, reflection: c.Reflection, limits: c.Limits.orDefaults(), queryValues: c.QueryValues, copyLost: c.CopyLost, health: health.NewServer(), meter: limit.NewMeter()}
+		development: c.Development, reflection: c.Reflection, limits: c.Limits.orDefaults(), queryValues: c.QueryValues, copyLost: c.CopyLost, nextRootKey: c.NextRootKey, health: health.NewServer(), meter: limit.NewMeter()}
 	s.bounds.Store(c.Bounds)
 	if s.identify == nil {
 		s.identify = PeerCaller
@@ -153,12 +160,14 @@ func New(c Config) (*Server, error) {
 	if s.validator, err = protovalidate.New(protovalidate.WithMessages(requestMessages()...)); err != nil {
 		return nil, fmt.Errorf("compiling the request rules: %w", err)
 	}
+	s.opened = make(chan struct{}, 1)
 	s.whole = make(chan struct{}, wholeReaders)
 	s.admission = newAdmission(s.limits, s.now, s.stopping)
 	s.noon = noon.NewBroker(s.recordLogins(c.Noon))
 	s.ready.Store(&Readiness{})
 	s.become(func(r *Readiness) { r.Reason, r.Text = ReasonStarting, errNotReady.Error() })
 	s.background.Go(func() { s.recordExcess(s.stopping.Done()) })
+	s.background.Go(func() { s.destroyInTime(s.stopping) })
 	return s, nil
 }
 
@@ -192,10 +201,12 @@ func requestMessages() []proto.Message {
 		&adminv1.CreateKeyRequest{}, &adminv1.ImportKeyRequest{}, &adminv1.GetKeyRequest{}, &adminv1.ListKeysRequest{},
 		&adminv1.UpdateKeyRequest{}, &adminv1.EnableKeyRequest{}, &adminv1.DisableKeyRequest{},
 		&adminv1.CreateKeyVersionRequest{}, &adminv1.ImportKeyVersionRequest{}, &adminv1.ActivateKeyVersionRequest{},
-		&adminv1.EnableKeyVersionRequest{}, &adminv1.DisableKeyVersionRequest{}, &adminv1.GetPublicKeyRequest{},
+		&adminv1.EnableKeyVersionRequest{}, &adminv1.DisableKeyVersionRequest{}, &adminv1.DestroyKeyVersionRequest{}, &adminv1.RestoreKeyVersionRequest{},
+		&adminv1.UpdateKeyVersionRequest{}, &adminv1.GetPublicKeyRequest{},
 		&adminv1.GetPolicyRequest{}, &adminv1.SetPolicyRequest{}, &adminv1.TestPolicyRequest{}, &adminv1.ExplainPolicyRequest{},
 		&adminv1.ReplayPolicyRequest{}, &adminv1.ListRecordsRequest{}, &adminv1.GetRecordRequest{}, &adminv1.VerifyLogRequest{},
-		&adminv1.GetCheckpointRequest{}, &adminv1.AcknowledgeLossRequest{}, &adminv1.GetStatusRequest{},
+		&adminv1.GetCheckpointRequest{}, &adminv1.AcknowledgeLossRequest{}, &adminv1.GetStatusRequest{}, &adminv1.RotateRootKeyRequest{},
+		&adminv1.CreateImportTicketRequest{}, &adminv1.FreezeRequest{}, &adminv1.UnfreezeRequest{},
 	}
 }
 

@@ -109,6 +109,9 @@ func (s *signerService) ComputeNobaSignature(ctx context.Context, in *signerdv1.
 	if err != nil {
 		return nil, err
 	}
+	if err := signer.Allowed(); err != nil {
+		return nil, err
+	}
 	return &signerdv1.ComputeNobaSignatureResponse{
 		Headers: signer.Sign(request, now), KeyVersion: c.record.Version, RecordId: c.record.ID, Warnings: request.Warnings(),
 	}, nil

@@ -3,11 +3,16 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
+	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
+	"github.com/signerd/signerd/internal/version"
+	"github.com/signerd/signerd/keystore"
 )
 
 // systemService implements signerd.admin.v1.SystemService.
@@ -28,6 +33,7 @@ func (s *systemService) GetStatus(ctx context.Context, _ *adminv1.GetStatusReque
 	out := &adminv1.GetStatusResponse{
 		Version: s.version, GoVersion: runtime.Version(), StartTime: timestamppb.New(s.started),
 		Development: s.development, Caller: c.caller.String(),
+		Fips140: version.FIPS(), CryptoModule: version.Module(),
 	}
 	ready := s.Readiness()
 	out.Serving, out.Reason = ready.Reason == "", ready.Text
@@ -48,8 +54,43 @@ func (s *systemService) GetStatus(ctx context.Context, _ *adminv1.GetStatusReque
 	}
 	stats := ready.Keys().Stats()
 	out.KeyCount, out.KeyVersionCount = uint32(stats.Keys), uint32(stats.Versions)
-	inForce := ready.Keys().View().Policy()
+	out.ScheduledDestructionCount, out.NextDestroyTime = uint32(stats.Scheduled), knownTime(stats.NextDestroy)
+	out.ExpiringVersionCount, out.ExpiredVersionCount = uint32(stats.Expiring), uint32(stats.Expired)
+	view := ready.Keys().View()
+	inForce := view.Policy()
+	out.Freeze = freezeMessage(view.Freeze())
 	out.PolicyGeneration, out.PolicyRuleCount = inForce.Generation, uint32(inForce.Policy.Rules())
 	out.StoreCounter, out.RootKeyId = stats.Counter, stats.RootKeyID
 	return out, nil
+}
+
+// RotateRootKey implements adminv1.SystemServiceServer.
+func (s *systemService) RotateRootKey(_ *adminv1.RotateRootKeyRequest, stream grpc.ServerStreamingServer[adminv1.RotateRootKeyResponse]) error {
+	ctx := stream.Context()
+	keys, _, err := s.decideSystem(ctx)
+	if err != nil {
+		return err
+	}
+	if keys == nil {
+		return errNotReady
+	}
+	var root keystore.RootKey
+	if s.nextRootKey != nil {
+		if root, err = s.nextRootKey(ctx); err != nil {
+			s.log.Error("the next root key cannot be used", "cause", err.Error())
+			return fmt.Errorf("%w: %w", errRootKey, err)
+		}
+	}
+	said := time.Now()
+	err = keys.RotateRootKey(ctx, root, func(done, total int) {
+		if now := time.Now(); now.Sub(said) >= progressEvery {
+			said = now
+			// A client that is gone ends the context, which is looked at.
+			_ = stream.Send(&adminv1.RotateRootKeyResponse{Done: uint64(done), Total: uint64(total)})
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return stream.Send(&adminv1.RotateRootKeyResponse{RootKeyId: keys.Stats().RootKeyID})
 }

@@ -50,7 +50,7 @@ type Scheme interface {
 	Name() string
 	// Import reads material in every form that the partner or an editor may have given it, and returns its one
 	// canonical form, with notes that say what was changed on the way. Canonical material imports as itself. Errors
-	// are *FieldError and never quote the input. A part that arrives only later (NOAH's API key) may be missing.
+	// are *FieldError, or ErrFIPS, and never quote the input. A part that arrives only later (NOAH's API key) may be missing.
 	Import(env Environment, m Material) (canonical Material, notes []string, err error)
 	// Generate makes canonical material inside. An empty algorithm means the scheme's default. It fails with
 	// ErrNotGenerated for schemes whose material the partner makes, and with *FieldError for an unknown algorithm.
@@ -76,6 +76,10 @@ type Credential interface {
 
 // ErrNotGenerated says that the partner makes this scheme's material, so that it can only be imported.
 var ErrNotGenerated = errors.New("keys of this scheme are handed out by the partner and can only be imported")
+
+// ErrFIPS says that the FIPS 140-3 module does not do what the material asks for, in a process that must use nothing else
+// (GODEBUG=fips140=only).
+var ErrFIPS = errors.New("FIPS 140-3 mode does not allow it")
 
 // ErrInvalid is what every *FieldError is.
 var ErrInvalid = errors.New("invalid request")

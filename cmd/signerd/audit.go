@@ -43,6 +43,9 @@ func makeAuditDir(path string) error {
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
+	if err := checkAuditPermissions(path); err != nil {
+		return err
+	}
 	entries, err := os.ReadDir(path)
 	if err != nil {
 		return err

@@ -52,8 +52,9 @@ func check(ctx context.Context, configFile string, stdout io.Writer) error {
 		}
 	}
 	r.add("audit log "+c.Audit.Dir, notYet(checkAuditDir(c.Audit.Dir)))
-	if info, err := os.Stat(c.Audit.Dir); err == nil && info.Mode().Perm()&0o007 != 0 {
-		r.warn(fmt.Sprintf("audit.dir: every user of the host can look into %s", c.Audit.Dir))
+	r.add("permissions of anchor and audit log", checkPermissions(c))
+	if c.Confinement == config.ConfineOff {
+		r.warn("confinement: it is off; debuggers and core dumps can read keys")
 	}
 	switch err := contents(ctx, c); {
 	case errors.Is(err, bolt.ErrInUse):
@@ -91,7 +92,7 @@ func (r *report) warn(text string) { _, _ = fmt.Fprintf(r.out, "warning  %s\n", 
 
 // contents opens the store and checks every record.
 func contents(ctx context.Context, c *config.Config) error {
-	kc, err := files(c, noon.Destinations{})
+	kc, err := files(ctx, c, noon.Destinations{}, false)
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func serveDev(ctx context.Context, dir string, stdout, stderr io.Writer) error {
 		Store: filepath.Join(dir, "keys.db"), Anchor: filepath.Join(dir, "anchor"),
 		RootKey:     config.RootKey{File: filepath.Join(dir, "root.key")},
 		Audit:       config.Audit{Dir: filepath.Join(dir, "audit")},
-		AdminSocket: socket, ShutdownTimeout: config.Duration(devShutdown),
+		AdminSocket: socket, ShutdownTimeout: config.Duration(devShutdown), Confinement: config.ConfineBestEffort,
 	}
 	if _, err := prepare(ctx, c); err != nil && !errors.Is(err, keystore.ErrInitialized) {
 		return explain(err)
@@ -52,6 +52,9 @@ func serveDev(ctx context.Context, dir string, stdout, stderr io.Writer) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))
+	if err := confineProcess("", c, log); err != nil {
+		return err
+	}
 	d := daemon{
 		config: c, log: log,
 		serving:   server.Config{Bounds: bounds, Log: log, Version: version.Version, Development: true},

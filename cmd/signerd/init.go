@@ -27,25 +27,31 @@ func initialize(ctx context.Context, configFile string, stdout io.Writer) error 
 	if err != nil {
 		return explain(err)
 	}
-	if madeRootKey {
+	switch {
+	case madeRootKey && c.RootKey.File == "":
+		_, _ = fmt.Fprintf(stdout, "made the passphrase's parameters %s: keep a copy where the store is not; without them, or without the passphrase, the store is lost\n", c.RootKey.Passphrase.Parameters)
+	case madeRootKey:
 		_, _ = fmt.Fprintf(stdout, "made the root key %s: keep a copy where the store is not; without it the store is lost\n", c.RootKey.File)
 	}
 	_, _ = fmt.Fprintf(stdout, "made the empty store %s, its anchor %s and the folder of the audit log %s\nnext: signerd --config %s\n", c.Store, c.Anchor, c.Audit.Dir, configFile)
 	return nil
 }
 
-// prepare makes the root key, where there is none, and the empty store. It never makes a root key for a store that
+// prepare makes the root key's file, where there is none and the provider has one, and the empty store. It never makes a root key for a store that
 // another one has sealed.
 func prepare(ctx context.Context, c *config.Config) (madeRootKey bool, err error) {
 	storeExists, err := exists(c.Store)
 	if err != nil {
 		return false, err
 	}
-	rootKeyExists, err := exists(c.RootKey.File)
-	if err != nil {
-		return false, err
+	folders, rootKeyFile, rootKeyExists := []string{c.Store, c.Anchor, c.Audit.Dir}, c.RootKey.MadeByInit(), true
+	if rootKeyFile != "" {
+		if rootKeyExists, err = exists(rootKeyFile); err != nil {
+			return false, err
+		}
+		folders = append(folders, rootKeyFile)
 	}
-	if err := foldersExist(c.Store, c.Anchor, c.RootKey.File, c.Audit.Dir); err != nil {
+	if err := foldersExist(folders...); err != nil {
 		return false, err
 	}
 	anchorExists, err := exists(c.Anchor)
@@ -56,7 +62,7 @@ func prepare(ctx context.Context, c *config.Config) (madeRootKey bool, err error
 		return false, keystore.ErrRemoved
 	}
 	if storeExists && !rootKeyExists {
-		return false, fmt.Errorf("the store %s exists, but its root key %s does not: bring back the root key; a new one would not open it", c.Store, c.RootKey.File)
+		return false, fmt.Errorf("the store %s exists, but its root key %s does not: bring back the root key; a new one would not open it", c.Store, rootKeyFile)
 	}
 	if !storeExists {
 		if err := makeAuditDir(c.Audit.Dir); err != nil {
@@ -64,7 +70,7 @@ func prepare(ctx context.Context, c *config.Config) (madeRootKey bool, err error
 		}
 	}
 	if !rootKeyExists {
-		if err := rootkey.CreateFile(c.RootKey.File); err != nil {
+		if err := makeRootKey(c.RootKey); err != nil {
 			return false, fmt.Errorf("making the root key: %w", err)
 		}
 	}
@@ -73,7 +79,7 @@ func prepare(ctx context.Context, c *config.Config) (madeRootKey bool, err error
 			return !rootKeyExists, fmt.Errorf("making the store: %w", err)
 		}
 	}
-	kc, err := files(c, noon.Destinations{})
+	kc, err := files(ctx, c, noon.Destinations{}, !anchorExists)
 	if err != nil {
 		return !rootKeyExists, err
 	}
@@ -120,12 +126,15 @@ var hints = []struct {
 	{keystore.ErrRemoved, "bring back the store; only if it is to be given up for good, remove the anchor as well"},
 	{keystore.ErrInitialized, "it is ready: start `signerd --config FILE`"},
 	{keystore.ErrWrongRootKey, "bring back the root key that the store was made with"},
+	{keystore.ErrRootKeyUnavailable, "make it available: signerd that serves waits for it, init and check do not"},
 	{keystore.ErrRolledBack, "bring back the newest copy of the store; nothing is served from an older one"},
 	{keystore.ErrAnchor, "bring back the anchor; without it nobody could tell whether the store is an older copy"},
 	{keystore.ErrDamaged, "bring back a whole copy of the store; nothing is served from a damaged one"},
 	{bolt.ErrNotStore, "bring back a whole copy of the store; nothing is served from a damaged one"},
 	{bolt.ErrInUse, "is another signerd running on this store?"},
 	{bolt.ErrPermissions, "chmod 600 the store's file, and find out who could read it"},
+	{errAnchorPermissions, "chmod 600 the anchor, and find out who could change it"},
+	{errAuditPermissions, "chmod 700 the folder of the audit log and 600 the files in it, and find out who could read or change them"},
 	{rootkey.ErrPermissions, "chmod 400 the root key's file, and find out who could read it"},
 }
 

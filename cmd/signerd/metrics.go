@@ -24,7 +24,8 @@ type observed struct {
 }
 
 func (o *observed) state() metrics.State {
-	s := metrics.State{NotServing: make(map[string]bool), Keys: make(map[metrics.KeyLabels]int), Versions: make(map[metrics.VersionLabels]int)}
+	s := metrics.State{NotServing: make(map[string]bool), Keys: make(map[metrics.KeyLabels]int), Versions: make(map[metrics.VersionLabels]int),
+		Expiring: make(map[string]int), Expired: make(map[string]int)}
 	ready := server.Readiness{Reason: server.ReasonStarting}
 	if o := o.server.Load(); o != nil {
 		ready = o.Readiness()
@@ -39,6 +40,8 @@ func (o *observed) state() metrics.State {
 	if keys := ready.Keys(); keys != nil {
 		for _, c := range keys.Counts() {
 			s.Keys[metrics.KeyLabels{Scheme: c.Scheme, Environment: string(c.Environment), Enabled: strconv.FormatBool(c.Enabled)}] += c.Keys
+			s.Expiring[c.Scheme] += c.Expiring
+			s.Expired[c.Scheme] += c.Expired
 			for state, n := range c.Versions {
 				s.Versions[metrics.VersionLabels{Scheme: c.Scheme, State: string(state)}] += n
 			}

@@ -12,7 +12,6 @@ import (
 	"github.com/signerd/signerd/audit"
 	"github.com/signerd/signerd/internal/config"
 	"github.com/signerd/signerd/internal/metrics"
-	"github.com/signerd/signerd/internal/rootkey"
 	"github.com/signerd/signerd/internal/version"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/keystore/bolt"
@@ -31,6 +30,9 @@ func serve(ctx context.Context, configFile string, stderr io.Writer) error {
 		return err
 	}
 	defer told.close()
+	if err := confineProcess(configFile, c, told.log); err != nil {
+		return err
+	}
 	gateway, err := noonConfig(c, told.log)
 	if err != nil {
 		return err
@@ -45,7 +47,8 @@ func serve(ctx context.Context, configFile string, stderr io.Writer) error {
 		serving: server.Config{Bounds: c.Bounds(), Log: told.log, Version: version.Version, Reflection: c.Reflection, Traces: traces, Limits: server.Limits{
 			MaxMessageBytes: c.Limits.MaxMessageBytes, MaxConcurrentStreams: c.Limits.MaxConcurrentStreams,
 			MaxConcurrentCalls: c.Limits.MaxConcurrentCalls, MaxRefusals: c.Limits.MaxRefusals, RefusalsPerSecond: c.Limits.RefusalsPerSecond,
-		}, QueryValues: c.Audit.QueryValues},
+		}, QueryValues: c.Audit.QueryValues,
+			NextRootKey: func(context.Context) (keystore.RootKey, error) { return nextRootKey(told.current.Load()) }},
 		settings: told,
 		ready:    func() {},
 	}
@@ -68,22 +71,30 @@ type daemon struct {
 	oneSocket bool
 }
 
-// files opens what the configuration names. The store's file is locked from then on.
-func files(c *config.Config, gateways noon.Destinations) (keystore.Config, error) {
-	root, err := rootkey.OpenFile(c.RootKey.File)
+// files opens what the configuration names. The store's file is locked from then on. isNew says that the store is being made.
+func files(ctx context.Context, c *config.Config, gateways noon.Destinations, isNew bool) (keystore.Config, error) {
+	root, err := rootKey(ctx, c.RootKey, isNew)
 	if err != nil {
 		return keystore.Config{}, err
+	}
+	next, err := nextRootKey(c)
+	if err != nil {
+		return keystore.Config{}, fmt.Errorf("next_root_key: %w", err)
 	}
 	store, err := bolt.Open(c.Store)
 	if err != nil {
 		return keystore.Config{}, err
 	}
-	return keystore.Config{Store: store, Anchor: audit.NewAnchorFile(c.Anchor), RootKey: root, Schemes: server.Schemes(gateways), Compile: server.CompilePolicy}, nil
+	return keystore.Config{Store: store, Anchor: audit.NewAnchorFile(c.Anchor), RootKey: root, NextRootKey: next, Schemes: server.Schemes(gateways), Compile: server.CompilePolicy}, nil
 }
 
 // run serves until ctx ends, and then drains.
 func (d daemon) run(ctx context.Context) (err error) {
-	kc, err := files(d.config, d.noon.Destinations)
+	d.log.Info("cryptography", "fips140", version.FIPS(), "module", version.Module())
+	if err := checkPermissions(d.config); err != nil {
+		return explain(err)
+	}
+	kc, err := files(ctx, d.config, d.noon.Destinations, false)
 	if err != nil {
 		return explain(notYet(err))
 	}
@@ -126,6 +137,10 @@ func (d daemon) run(ctx context.Context) (err error) {
 	defer stopSettings()
 	// Health says NOT_SERVING from here until every key is loaded.
 	keys, err := d.open(ctx, kc, s, &records)
+	if err != nil && ctx.Err() != nil {
+		d.log.Info("stopping before anything was served")
+		return d.shutdown(s)
+	}
 	if err != nil {
 		return explain(errors.Join(err, d.shutdown(s)))
 	}
@@ -133,6 +148,8 @@ func (d daemon) run(ctx context.Context) (err error) {
 	d.log.Info("serving", "version", version.Version, "keys", stats.Keys, "root_key", stats.RootKeyID, "store_counter", stats.Counter)
 	d.ready()
 
+	stopWatching := watchRootKey(kc.RootKey, d.log)
+	defer stopWatching()
 	following, stopFollowing := context.WithCancel(context.WithoutCancel(ctx))
 	followed := make(chan struct{})
 	go func() {
@@ -153,7 +170,14 @@ func (d daemon) run(ctx context.Context) (err error) {
 
 // open opens the keystore and the audit log, and starts serving from the one and recording in the other.
 func (d daemon) open(ctx context.Context, kc keystore.Config, s *server.Server, records *recording) (*keystore.Keystore, error) {
-	keys, err := keystore.Open(ctx, kc)
+	var keys *keystore.Keystore
+	err := patiently(ctx, func() (err error) {
+		keys, err = keystore.Open(ctx, kc)
+		return err
+	}, func(err error, pause time.Duration) {
+		d.log.Warn("the keys cannot be loaded yet", "cause", err.Error(), "again_in", pause.String())
+		s.RootKeyAway(err)
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,8 @@ type Config struct {
 	Anchor string `yaml:"anchor"`
 	// RootKey opens the store. Required.
 	RootKey RootKey `yaml:"root_key"`
+	// NextRootKey is what RotateRootKey takes into use, and may open the store already. Default: none.
+	NextRootKey NextRootKey `yaml:"next_root_key"`
 	// Socket is where applications call. Required.
 	Socket Socket `yaml:"socket"`
 	// AdminSocket is where operators call; it serves everything. Required, and not the same as Socket.
@@ -67,14 +69,11 @@ type Config struct {
 	// LogLevel is debug, info, warn or error. Default: info. At debug there is a line for every call, otherwise only for
 	// those that signerd or a partner failed.
 	LogLevel string `yaml:"log_level"`
+	// Confinement is best-effort, required or off: whether a serving signerd keeps its memory from others and itself from files
+	// that are not its own, and whether it serves where the kernel has no Landlock. Default: best-effort.
+	Confinement Confinement `yaml:"confinement"`
 
 	bounds *policy.Bounds
-}
-
-// RootKey says where the root key is. Exactly one provider is named.
-type RootKey struct {
-	// File is a root key file as `signerd init` makes it, mode 0400 or 0600 (any, in systemd's $CREDENTIALS_DIRECTORY).
-	File string `yaml:"file"`
 }
 
 // Socket is a Unix socket.
@@ -227,7 +226,7 @@ func refuseNulls(n *yaml.Node) error {
 
 // resolve makes paths absolute, in their one spelling.
 func (c *Config) resolve(dir string) {
-	for _, p := range append(c.TLS.paths(), &c.Store, &c.Anchor, &c.RootKey.File, &c.Audit.Dir, &c.Socket.Path, &c.AdminSocket.Path, &c.Noon.CAFile, &c.Tracing.CAFile) {
+	for _, p := range append(append(c.TLS.paths(), c.RootKey.paths()...), &c.Store, &c.Anchor, &c.NextRootKey.File, &c.Audit.Dir, &c.Socket.Path, &c.AdminSocket.Path, &c.Noon.CAFile, &c.Tracing.CAFile) {
 		switch {
 		case *p == "":
 		case filepath.IsAbs(*p):
@@ -255,7 +254,7 @@ func (c *Config) check(tree *yaml.Node) error {
 		path  []any
 		value string
 	}{
-		{[]any{"store"}, c.Store}, {[]any{"anchor"}, c.Anchor}, {[]any{"root_key", "file"}, c.RootKey.File},
+		{[]any{"store"}, c.Store}, {[]any{"anchor"}, c.Anchor},
 		{[]any{"audit", "dir"}, c.Audit.Dir},
 		{[]any{"socket", "path"}, c.Socket.Path}, {[]any{"admin_socket", "path"}, c.AdminSocket.Path},
 	} {
@@ -266,8 +265,8 @@ func (c *Config) check(tree *yaml.Node) error {
 	switch {
 	case c.Store == c.Anchor:
 		return fault([]any{"anchor"}, "it is the same file as store")
-	case c.RootKey.File == c.Store || c.RootKey.File == c.Anchor:
-		return fault([]any{"root_key", "file"}, "it is the same file as store or anchor")
+	case c.NextRootKey.File != "" && (c.NextRootKey.File == c.Store || c.NextRootKey.File == c.Anchor || c.NextRootKey.File == c.RootKey.File):
+		return fault([]any{"next_root_key", "file"}, "it is the same file as store, anchor or root_key.file")
 	case c.Socket.Path == c.AdminSocket.Path:
 		return fault([]any{"admin_socket", "path"}, "it is the same as socket.path; operators have a socket of their own")
 	case c.Limits.MaxMessageBytes < 4096 || c.Limits.MaxMessageBytes > 64<<20:
@@ -288,6 +287,8 @@ func (c *Config) check(tree *yaml.Node) error {
 		return fault([]any{"shutdown_timeout"}, "it is outside 1s to 10m")
 	case !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel):
 		return fault([]any{"log_level"}, "wanted debug, info, warn or error")
+	case !c.Confinement.known():
+		return fault([]any{"confinement"}, "wanted best-effort, required or off")
 	}
 	if c.Metrics.Address != "" {
 		if a, err := netip.ParseAddrPort(c.Metrics.Address); err != nil || !a.Addr().IsLoopback() {
@@ -298,6 +299,9 @@ func (c *Config) check(tree *yaml.Node) error {
 		if err := noon.CheckBaseURL(base); err != nil {
 			return fault([]any{"noon", "base_urls", i}, "%w", err)
 		}
+	}
+	if err := c.RootKey.check(tree, c.Store, c.Anchor, fault); err != nil {
+		return err
 	}
 	if err := c.Audit.check(fault); err != nil {
 		return err
@@ -314,11 +318,13 @@ func defaults() Config {
 		Socket:          Socket{Mode: 0o660},
 		AdminSocket:     Socket{Mode: 0o600},
 		Limits:          Limits{MaxMessageBytes: 4 << 20, MaxConcurrentStreams: 256, MaxConcurrentCalls: 1024, MaxRefusals: 1000, RefusalsPerSecond: 50},
+		RootKey:         defaultRootKey(),
 		Audit:           Audit{Timeout: Duration(5 * time.Second), MaxFileBytes: 64 << 20, MaxFileAge: Duration(24 * time.Hour)},
 		Noon:            Noon{SessionLife: Duration(noon.DefaultLife), Timeout: Duration(noon.DefaultTimeout)},
 		Tracing:         Tracing{SampleRatio: 0.01},
 		ShutdownTimeout: Duration(30 * time.Second),
 		LogLevel:        "info",
+		Confinement:     ConfineBestEffort,
 	}
 }
 

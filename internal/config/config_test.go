@@ -23,6 +23,11 @@ socket: {path: app.sock}
 admin_socket: {path: admin.sock}
 `
 
+// rootKey is a configuration with another provider of the root key.
+func rootKey(provider string) string {
+	return strings.Replace(valid, "{file: root.key}", "{"+provider+"}", 1)
+}
+
 func load(t *testing.T, text string) (*config.Config, string, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "signerd.yaml")
@@ -61,13 +66,38 @@ func TestEveryFaultIsNamedWithFileAndLine(t *testing.T) {
 		{"one socket for both, spelled differently", strings.Replace(valid, "admin.sock", "./x/../app.sock", 1), ":6: admin_socket.path: it is the same as socket.path"},
 		{"store and anchor in one file, spelled differently", strings.Replace(valid, "/elsewhere/anchor", "./keys.db", 1), ":2: anchor: it is the same file as store"},
 		{"the root key in the store's place", strings.Replace(valid, "root.key", "keys.db", 1), ":3: root_key.file: it is the same file as store or anchor"},
+		{"no root key", strings.Replace(valid, "{file: root.key}", "{}", 1), ":3: root_key: name one provider of file, passphrase, kms, transit; it has 0"},
+		{"two root keys", strings.Replace(valid, "{file: root.key}", "{file: root.key, kms: {socket: kms.sock}}", 1), ":3: root_key: name one provider of file, passphrase, kms, transit; it has 2"},
+		{"an empty root key file", strings.Replace(valid, "root.key", "''", 1), ":3: root_key.file: it is required"},
+		{"an unknown provider", strings.Replace(valid, "{file: root.key}", "{tpm: x}", 1), ":3: field tpm is unknown in RootKey"},
+		{"a passphrase without parameters", rootKey("passphrase: {terminal: true}"), ":3: root_key.passphrase.parameters: it is required"},
+		{"a passphrase from nowhere", rootKey("passphrase: {parameters: p}"), ":3: root_key.passphrase: name one source of credential, fd and terminal; it has 0"},
+		{"a passphrase from everywhere", rootKey("passphrase: {parameters: p, fd: 3, terminal: true}"), ":3: root_key.passphrase: name one source of credential, fd and terminal; it has 2"},
+		{"a credential elsewhere", rootKey("passphrase: {parameters: p, credential: ../p}"), ":3: root_key.passphrase.credential: wanted the name"},
+		{"a passphrase from standard output", rootKey("passphrase: {parameters: p, fd: 1}"), ":3: root_key.passphrase.fd: wanted 0, or 3 to 1023"},
+		{"a passphrase from no file descriptor", rootKey("passphrase: {parameters: p, fd: -1}"), ":3: root_key.passphrase.fd: wanted 0, or 3 to 1023"},
+		{"parameters in the anchor's place", rootKey("passphrase: {parameters: /elsewhere/anchor, fd: 0}"), ":3: root_key.passphrase.parameters: it is the same file as store or anchor"},
+		{"a plugin without a socket", rootKey("kms: {timeout: 1s}"), ":3: root_key.kms.socket: it is required"},
+		{"a plugin at a long path", rootKey("kms: {socket: /" + strings.Repeat("s", 107) + "}"), ":3: root_key.kms.socket: the path has 108 bytes"},
+		{"a plugin without patience", rootKey("kms: {socket: s, timeout: 1ms}"), ":3: root_key.kms.timeout: it is outside 100ms to 1m"},
+		{"a transit without an address", rootKey("transit: {key: k, token_file: t}"), ":3: root_key.transit.address: it is required"},
+		{"a transit over plain http", rootKey("transit: {address: 'http://127.0.0.1:8200', key: k, token_file: t}"), ":3: root_key.transit.address: wanted https://HOST"},
+		{"a transit with a path", rootKey("transit: {address: 'https://vault.example/v1', key: k, token_file: t}"), ":3: root_key.transit.address: wanted https://HOST"},
+		{"a transit with a password", rootKey("transit: {address: 'https://a:b@vault.example', key: k, token_file: t}"), ":3: root_key.transit.address: wanted https://HOST"},
+		{"a transit without a key", rootKey("transit: {address: 'https://vault.example', token_file: t}"), ":3: root_key.transit.key: it is required"},
+		{"a transit key in a folder", rootKey("transit: {address: 'https://vault.example', key: a/b, token_file: t}"), ":3: root_key.transit.key: a key's name has no slash"},
+		{"a transit mount that goes up", rootKey("transit: {address: 'https://vault.example', mount: a/../sys, key: k, token_file: t}"), ":3: root_key.transit.mount: wanted at most"},
+		{"a transit without a token", rootKey("transit: {address: 'https://vault.example', key: k}"), ":3: root_key.transit.token_file: it is required"},
+		{"a transit without end", rootKey("transit: {address: 'https://vault.example', key: k, token_file: t, timeout: 1h}"), ":3: root_key.transit.timeout: it is outside 100ms to 1m"},
 		{"a zero that would mean the default", valid + "limits: {max_message_bytes: 0}\n", ":7: limits.max_message_bytes: it is outside"},
 		{"no streams at all", valid + "limits: {max_concurrent_streams: 0}\n", ":7: limits.max_concurrent_streams: it is outside"},
 		{"no time to shut down", valid + "shutdown_timeout: 0s\n", ":7: shutdown_timeout: it is outside"},
+		{"an unknown confinement", valid + "confinement: tight\n", ":7: confinement: wanted best-effort, required or off"},
 		{"an empty log level", valid + "log_level: ''\n", ":7: log_level: wanted debug"},
 		{"a forgotten value", valid + "administrators:\n", ":7: a value is missing here"},
 		{"a forgotten item", valid + "administrators:\n  -\n  - alice\n", ":8: a value is missing here"},
 		{"a null among callers", valid + "administrators: [unix:uid=1, ~]\n", ":7: a value is missing here"},
+		{"a next root key in the root key's place", valid + "next_root_key: {file: root.key}\n", ":7: next_root_key.file: it is the same file"},
 		{"no folder for records", strings.Replace(valid, "{dir: audit}", "{}", 1), ":4: audit.dir: it is required"},
 		{"no time for a record", strings.Replace(valid, "dir: audit", "dir: audit, timeout: 1ms", 1), ":4: audit.timeout: it is outside"},
 		{"files of a few records", strings.Replace(valid, "dir: audit", "dir: audit, max_file_bytes: 1000", 1), ":4: audit.max_file_bytes: it is outside"},
@@ -124,11 +154,45 @@ func TestDefaultsAndRelativePaths(t *testing.T) {
 			t.Errorf("%s is %s, want %s", what, pair[0], pair[1])
 		}
 	}
-	if c.Socket.Mode != 0o660 || c.AdminSocket.Mode != 0o600 || time.Duration(c.ShutdownTimeout) != 30*time.Second || c.LogLevel != "info" {
+	if c.Socket.Mode != 0o660 || c.AdminSocket.Mode != 0o600 || time.Duration(c.ShutdownTimeout) != 30*time.Second || c.LogLevel != "info" || c.Confinement != config.ConfineBestEffort {
 		t.Errorf("defaults are %+v", c)
 	}
 	if asks(t, c, "unix:uid=0", "SetPolicy", "") {
 		t.Error("a configuration without administrators allows something")
+	}
+}
+
+func TestEachProviderOfTheRootKeyHasItsDefaults(t *testing.T) {
+	const patience = config.Duration(10 * time.Second)
+	for _, tt := range []struct {
+		provider, made string
+		want           func(dir string, r config.RootKey) bool
+	}{
+		{"passphrase: {parameters: p, fd: 0}", "p", func(dir string, r config.RootKey) bool {
+			return r.Passphrase == config.Passphrase{Parameters: filepath.Join(dir, "p")}
+		}},
+		{"passphrase: {parameters: p, credential: c}", "p", func(dir string, r config.RootKey) bool {
+			return r.Passphrase == config.Passphrase{Parameters: filepath.Join(dir, "p"), Credential: "c", FD: config.NoFD}
+		}},
+		{"kms: {socket: s}", "", func(dir string, r config.RootKey) bool {
+			return r.KMS == config.KMS{Socket: filepath.Join(dir, "s"), Timeout: patience}
+		}},
+		{"transit: {address: 'https://vault.example:8200', key: k, token_file: t, ca_file: /c}", "", func(dir string, r config.RootKey) bool {
+			return r.Transit == config.Transit{Address: "https://vault.example:8200", Mount: "transit", Key: "k", TokenFile: filepath.Join(dir, "t"), CAFile: "/c", Timeout: patience}
+		}},
+	} {
+		c, path, err := load(t, rootKey(tt.provider))
+		if err != nil {
+			t.Errorf("%s: %v", tt.provider, err)
+			continue
+		}
+		made := c.RootKey.MadeByInit()
+		if made != "" {
+			made = filepath.Base(made)
+		}
+		if !tt.want(filepath.Dir(path), c.RootKey) || made != tt.made {
+			t.Errorf("%s is read as %+v, and init makes %q", tt.provider, c.RootKey, made)
+		}
 	}
 }
 

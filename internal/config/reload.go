@@ -9,7 +9,7 @@ import (
 // live are the fields that a running signerd takes over; a change of any other needs a restart. Names of sections stand for all
 // that is in them.
 var live = []string{
-	"administrators", "sandbox_only", "tls.certificate", "tls.key", "tls.client_ca", "tls.crls", "tls.refused_serials", "shutdown_timeout", "log_level",
+	"administrators", "sandbox_only", "tls.certificate", "tls.key", "tls.client_ca", "tls.crls", "tls.refused_serials", "next_root_key", "shutdown_timeout", "log_level",
 }
 
 // Live reports whether a running signerd takes over a change of the field, which is named as in the file: tls.crls.

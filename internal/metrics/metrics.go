@@ -22,6 +22,8 @@ type State struct {
 	// Keys and Versions count by scheme, environment and state.
 	Keys     map[KeyLabels]int
 	Versions map[VersionLabels]int
+	// Expiring and Expired count versions by scheme: those that expire within 30 days, and those that have.
+	Expiring, Expired map[string]int
 	// Sessions is the number of Noon sessions kept, OldestSession the age of the oldest; 0 without any.
 	Sessions      int
 	OldestSession time.Duration
@@ -119,6 +121,8 @@ var (
 	descServing  = prometheus.NewDesc("signerd_serving", "1 when a request would be served now.", nil, nil)
 	descReason   = prometheus.NewDesc("signerd_not_serving", "1 for the reason why no request would be served now, 0 for the others.", []string{"reason"}, nil)
 	descKeys     = prometheus.NewDesc("signerd_keys", "Keys.", []string{"scheme", "environment", "enabled"}, nil)
+	descExpiring = prometheus.NewDesc("signerd_key_versions_expiring", "Versions of keys that expire within 30 days.", []string{"scheme"}, nil)
+	descExpired  = prometheus.NewDesc("signerd_key_versions_expired", "Versions of keys that have expired.", []string{"scheme"}, nil)
 	descVersions = prometheus.NewDesc("signerd_key_versions", "Versions of keys.", []string{"scheme", "state"}, nil)
 	descSessions = prometheus.NewDesc("signerd_noon_sessions", "Noon sessions that are kept.", nil, nil)
 	descExpiry   = prometheus.NewDesc("signerd_tls_certificate_expiry_timestamp_seconds", "When the TLS certificate in force expires.", nil, nil)
@@ -129,7 +133,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (stateCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descServing, descReason, descKeys, descVersions, descSessions, descOldest, descExpiry, descRecords, descCopyLost} {
+	for _, d := range []*prometheus.Desc{descServing, descReason, descKeys, descVersions, descExpiring, descExpired, descSessions, descOldest, descExpiry, descRecords, descCopyLost} {
 		out <- d
 	}
 }
@@ -157,6 +161,12 @@ func (c stateCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	for l, n := range s.Versions {
 		gauge(descVersions, float64(n), l.Scheme, l.State)
+	}
+	for scheme, n := range s.Expiring {
+		gauge(descExpiring, float64(n), scheme)
+	}
+	for scheme, n := range s.Expired {
+		gauge(descExpired, float64(n), scheme)
 	}
 	gauge(descSessions, float64(s.Sessions))
 	gauge(descOldest, s.OldestSession.Seconds())

@@ -6,13 +6,8 @@ package rootkey
 
 import (
 	"bytes"
-	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -46,10 +41,7 @@ var (
 )
 
 // File is a root key that was read from a file. It implements keystore.RootKey, and is safe for concurrent use.
-type File struct {
-	id   string
-	aead cipher.AEAD
-}
+type File struct{ local }
 
 // CreateFile makes a new random root key in a new file with mode 0400. It fails with fs.ErrExist if there is one.
 func CreateFile(path string) error {
@@ -142,33 +134,9 @@ func parse(line []byte) (secret.Bytes, error) {
 
 func newFile(key secret.Bytes) (*File, error) {
 	defer key.Wipe()
-	block, err := aes.NewCipher(key.Reveal())
-	if err != nil {
-		return nil, ErrMalformed
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
+	l, err := newLocal("file", key.Reveal())
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(append([]byte("signerd root key id\x00"), key.Reveal()...))
-	return &File{id: "file:" + hex.EncodeToString(sum[:8]), aead: aead}, nil
-}
-
-// ID implements keystore.RootKey: a hash of the key, which is random and so cannot be guessed from it.
-func (f *File) ID() string { return f.id }
-
-var wrapBinding = []byte("signerd keyring")
-
-// Wrap implements keystore.RootKey.
-func (f *File) Wrap(_ context.Context, plaintext []byte) ([]byte, error) {
-	return f.aead.Seal(nil, nil, plaintext, wrapBinding), nil
-}
-
-// Unwrap implements keystore.RootKey.
-func (f *File) Unwrap(_ context.Context, wrapped []byte) ([]byte, error) {
-	plaintext, err := f.aead.Open(nil, nil, wrapped, wrapBinding)
-	if err != nil {
-		return nil, errors.New("the wrapped keyring was changed, or wrapped with another key")
-	}
-	return plaintext, nil
+	return &File{l}, nil
 }

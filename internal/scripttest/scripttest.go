@@ -1,4 +1,4 @@
-// Package scripttest runs script tests of the real programs: signerd and signerctl are built once, and each script runs
+// Package scripttest runs script tests of the real programs: signerd, signerctl and signerd-kms-file are built once, and each script runs
 // them as processes in a folder of its own, over real sockets and files.
 //
 // It is for tests of cmd/signerd and cmd/signerctl.
@@ -27,11 +27,11 @@ import (
 // patience bounds waiting for a program; nothing is measured against it.
 const patience = time.Minute
 
-// Build makes both programs in a new folder and returns it.
+// Build makes the programs in a new folder and returns it.
 func Build(t testing.TB) string {
 	t.Helper()
 	bin := t.TempDir()
-	for _, program := range []string{"signerd", "signerctl"} {
+	for _, program := range []string{"signerd", "signerctl", "signerd-kms-file"} {
 		cmd := exec.CommandContext(t.Context(), "go", "build", "-race", "-o", filepath.Join(bin, program), "github.com/signerd/signerd/cmd/"+program)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("building %s: %v\n%s", program, err, out)
@@ -59,6 +59,7 @@ func Run(t *testing.T, dir string) {
 		Setup: func(env *testscript.Env) error {
 			// A program with the race detector otherwise waits a second before it ends.
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
+			env.Setenv("GODEBUG", os.Getenv("GODEBUG")) // `make test-fips`
 			env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
 			return nil
 		},

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -50,8 +51,14 @@ var (
 
 // Store implements keystore.Store.
 type Store struct {
+	path string // without symbolic links, for Compact puts another file there
+	// swap is held alone by Compact, which replaces db and file, and shared by whoever uses them.
+	swap sync.RWMutex
 	db   *bbolt.DB
 	file *os.File // what db has open and locked
+	// unsynced says that the folder may still have the file before the last Compact: commits sync it first.
+	unsynced atomic.Bool
+	onStep   func(string) error // for tests; nil otherwise
 	// broken says that bbolt panicked on the file: its locks may be held for ever, and it must not be asked again.
 	broken atomic.Bool
 
@@ -72,7 +79,7 @@ func Create(path string) error {
 		return err
 	}
 	unfinished := path + ".new"
-	if err := os.Remove(unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removeUnfinished(unfinished); err != nil {
 		return err
 	}
 	s, err := open(unfinished, layOut)
@@ -110,18 +117,35 @@ func Open(path string) (*Store, error) {
 	case info.Mode().Perm()&0o077 != 0:
 		return nil, fmt.Errorf("opening %s (mode %04o): %w", path, info.Mode().Perm(), ErrPermissions)
 	}
-	return open(path, nil)
+	// Compact renames over the file itself, not over a link to it.
+	resolved, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil, err
+	}
+	s, err := open(resolved, nil)
+	if err != nil {
+		return nil, err
+	}
+	// What a Compact that was killed left behind is nobody's: the store's lock is ours.
+	if err := removeUnfinished(resolved + compactSuffix); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening %s: %w", path, err), s.Close())
+	}
+	return s, nil
+}
+
+// openOptions are how every file is opened; what is opened goes to file.
+func openOptions(file **os.File) *bbolt.Options {
+	return &bbolt.Options{Timeout: lockWait, FreelistType: bbolt.FreelistMapType,
+		OpenFile: func(path string, flag int, mode fs.FileMode) (f *os.File, err error) {
+			*file, err = os.OpenFile(path, flag, mode)
+			return *file, err
+		}}
 }
 
 func open(path string, prepare func(*bbolt.Tx) error) (*Store, error) {
-	s := &Store{changed: make(chan struct{}), done: make(chan struct{})}
-	options := &bbolt.Options{Timeout: lockWait, FreelistType: bbolt.FreelistMapType,
-		OpenFile: func(path string, flag int, mode fs.FileMode) (f *os.File, err error) {
-			s.file, err = os.OpenFile(path, flag, mode)
-			return s.file, err
-		}}
+	s := &Store{path: path, changed: make(chan struct{}), done: make(chan struct{})}
 	err := onDamagedFile(func() (err error) {
-		s.db, err = bbolt.Open(path, 0o600, options)
+		s.db, err = bbolt.Open(path, 0o600, openOptions(&s.file))
 		switch {
 		case errors.Is(err, bbolterrors.ErrTimeout):
 			return ErrInUse
@@ -129,6 +153,10 @@ func open(path string, prepare func(*bbolt.Tx) error) (*Store, error) {
 			return err // of the file system, and says nothing about the content
 		case err != nil:
 			return fmt.Errorf("%w: %w", ErrNotStore, err)
+		}
+		switch err := s.isAt(path); {
+		case err != nil:
+			return err
 		case prepare != nil:
 			return s.db.Update(prepare)
 		default:
@@ -143,6 +171,22 @@ func open(path string, prepare func(*bbolt.Tx) error) (*Store, error) {
 		return nil, errors.Join(err, s.db.Close())
 	}
 	return nil, errors.Join(err, s.abandon())
+}
+
+// isAt refuses a file that is no longer the one of that name: another process compacted it while this one waited for the lock.
+func (s *Store) isAt(path string) error {
+	opened, err := s.file.Stat()
+	if err != nil {
+		return err
+	}
+	named, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(opened, named) {
+		return ErrInUse
+	}
+	return nil
 }
 
 // abandon lets go of the file after a panic of bbolt's: it is still open and locked, and closing it unlocks nothing
@@ -210,6 +254,9 @@ func (s *Store) Commit(ctx context.Context, changes []keystore.Change) (revision
 		return 0, err
 	}
 	err = s.guard(func() error {
+		if err := s.syncFolder(); err != nil {
+			return err
+		}
 		return s.db.Update(func(tx *bbolt.Tx) error {
 			records := tx.Bucket(bucketRecords)
 			for _, c := range changes {
@@ -273,14 +320,23 @@ func (s *Store) Close() error {
 		return nil
 	}
 	close(s.done)
+	s.swap.RLock()
+	defer s.swap.RUnlock()
 	if s.broken.Load() {
 		return s.abandon()
 	}
 	return s.db.Close()
 }
 
-// guard runs one use of the database and gives its errors the names of the contract.
+// guard runs one use of the database, while Compact does not replace it.
 func (s *Store) guard(use func() error) error {
+	s.swap.RLock()
+	defer s.swap.RUnlock()
+	return s.use(use)
+}
+
+// use runs one use of the database and gives its errors the names of the contract.
+func (s *Store) use(use func() error) error {
 	if s.broken.Load() {
 		return ErrNotStore
 	}

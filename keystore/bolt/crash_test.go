@@ -93,14 +93,14 @@ func beVictim(dir string) error {
 		return err
 	}
 	for i := k.Stats().Keys; ; i++ {
-		if err := liveOn(ctx, k, i); err != nil {
+		if err := liveOn(ctx, k, s, i); err != nil {
 			return err
 		}
 	}
 }
 
-// liveOn makes the key of that number, rotates it and activates the new version.
-func liveOn(ctx context.Context, k *keystore.Keystore, i int) error {
+// liveOn makes the key of that number, rotates it, activates the new version, and compacts the store.
+func liveOn(ctx context.Context, k *keystore.Keystore, s keystore.Store, i int) error {
 	name, scheme := fmt.Sprintf("key-%d", i), noba.Name
 	if i%2 == 1 {
 		scheme = noah.Name
@@ -118,6 +118,10 @@ func liveOn(ctx context.Context, k *keystore.Keystore, i int) error {
 	v, _ = key.Version(number)
 	fmt.Printf("version %s %d %x\n", name, number, v.Fingerprint)
 	if _, _, err := k.Activate(ctx, name, number, 0, nil); err != nil {
+		return err
+	}
+	// Killed in here as well, nothing is lost.
+	if err := s.Compact(ctx); err != nil {
 		return err
 	}
 	fmt.Printf("active %s %d\n", name, number)

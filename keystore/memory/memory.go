@@ -92,6 +92,19 @@ func (s *Store) Watch(ctx context.Context, after uint64) error {
 	}
 }
 
+// Compact implements keystore.Store. A replaced record is gone with its last reader.
+func (s *Store) Compact(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return keystore.ErrStoreClosed
+	}
+	return nil
+}
+
 // Close implements keystore.Store.
 func (s *Store) Close() error {
 	s.mu.Lock()

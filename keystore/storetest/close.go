@@ -19,6 +19,9 @@ var closeTests = []contractTest{
 		if _, err := s.Commit(t.Context(), []keystore.Change{put(record("a", 2), 1)}); !errors.Is(err, keystore.ErrStoreClosed) {
 			t.Errorf("Commit: %v, want ErrStoreClosed", err)
 		}
+		if err := s.Compact(t.Context()); !errors.Is(err, keystore.ErrStoreClosed) {
+			t.Errorf("Compact: %v, want ErrStoreClosed", err)
+		}
 		for _, after := range []uint64{0, 1 << 40} {
 			if err := s.Watch(t.Context(), after); !errors.Is(err, keystore.ErrStoreClosed) {
 				t.Errorf("Watch after %d: %v, want ErrStoreClosed", after, err)

@@ -20,7 +20,7 @@ import (
 // store that has been closed, and opens again what that one had persisted; it is nil for a store that persists nothing.
 func Run(t *testing.T, open func(t *testing.T) keystore.Store, reopen func(t *testing.T, s keystore.Store) keystore.Store) {
 	t.Helper()
-	tests := slices.Concat(recordTests, concurrencyTests, watchTests, closeTests)
+	tests := slices.Concat(recordTests, concurrencyTests, watchTests, compactTests, closeTests)
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			s := open(t)

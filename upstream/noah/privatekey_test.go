@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/fips140"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -114,7 +115,8 @@ func TestEverythingElseThatPeopleMistakeForThePrivateKeyIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	xKey, err := ecdh.X25519().GenerateKey(rand.Reader)
+	var xKey *ecdh.PrivateKey
+	fips140.WithoutEnforcement(func() { xKey, err = ecdh.X25519().GenerateKey(rand.Reader) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +162,8 @@ func TestEverythingElseThatPeopleMistakeForThePrivateKeyIsNamed(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			checkRefused(t, tt.text, tt.found)
+			// Enforced FIPS 140-3 cannot tell an X25519 key from a damaged one.
+			fips140.WithoutEnforcement(func() { checkRefused(t, tt.text, tt.found) })
 		})
 	}
 }

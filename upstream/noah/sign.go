@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/signerd/signerd/internal/secret"
 )
 
 // The headers NOAH wants on every request.
@@ -38,7 +40,7 @@ func (c *Credential) Sign(r Request, now time.Time) (headers map[string]string, 
 	}
 	issued := now.Unix()
 	expires = time.Unix(issued, 0).Add(r.ttl)
-	token, err := jwt.NewWithClaims(c.method, claims{
+	unsigned := jwt.NewWithClaims(c.method, claims{
 		Audience:    Audience,
 		IssuedAt:    issued,
 		Expires:     expires.Unix(),
@@ -46,7 +48,9 @@ func (c *Credential) Sign(r Request, now time.Time) (headers map[string]string, 
 		Path:        r.target.Path(),
 		QueryParams: r.query,
 		BodyHash:    r.bodyHash,
-	}).SignedString(c.key)
+	})
+	var token string
+	secret.Do(func() { token, err = unsigned.SignedString(c.key) })
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("signing a NOAH request: %w", err)
 	}

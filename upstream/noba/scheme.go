@@ -8,8 +8,10 @@ package noba
 
 import (
 	"bytes"
+	"crypto/fips140"
 	"crypto/hmac"
 	"crypto/sha256"
+	"fmt"
 	"unicode"
 	"unicode/utf8"
 
@@ -45,7 +47,20 @@ func (Scheme) Import(_ upstream.Environment, m upstream.Material) (upstream.Mate
 	if err := checkSecret(shared.Reveal()); err != nil {
 		return nil, nil, err
 	}
+	if err := allowed(shared); err != nil {
+		return nil, nil, err
+	}
 	return upstream.Material{upstream.PartAPIKey: apiKey, upstream.PartSecret: shared}, notes, nil
+}
+
+// minFIPSBytes is the shortest key that crypto/hmac takes when FIPS 140-3 is enforced; it panics on others.
+const minFIPSBytes = 112 / 8
+
+func allowed(shared secret.Bytes) error {
+	if fips140.Enforced() && shared.Len() < minFIPSBytes {
+		return fmt.Errorf("material.%s: a key of HMAC has at least %d bytes: %w", upstream.PartSecret, minFIPSBytes, upstream.ErrFIPS)
+	}
+	return nil
 }
 
 // checkSecret refuses what can only be a slip: the partner's program would use such bytes as they are, and every
@@ -88,6 +103,10 @@ type Credential struct {
 	secret secret.Bytes
 }
 
+// Allowed fails with upstream.ErrFIPS where the secret is too short for a process that enforces FIPS 140-3: it may have been
+// imported into another one. Sign panics then.
+func (c *Credential) Allowed() error { return allowed(c.secret) }
+
 // Algorithm implements upstream.Credential.
 func (*Credential) Algorithm() string { return "HMAC-SHA256" }
 
@@ -107,6 +126,9 @@ func (c *Credential) Fingerprint(pepper secret.Bytes) [32]byte {
 
 // Prove implements upstream.Credential. Any bytes make an HMAC key; what can be proven is that it distinguishes.
 func (c *Credential) Prove() error {
+	if err := c.Allowed(); err != nil {
+		return err
+	}
 	a, b := c.mac([]byte("signerd probes a key")), c.mac([]byte("signerd probes a key again"))
 	if hmac.Equal(a, b) || !hmac.Equal(a, c.mac([]byte("signerd probes a key"))) {
 		return upstream.Invalid("material."+upstream.PartSecret, "what it signs does not verify")
@@ -114,10 +136,13 @@ func (c *Credential) Prove() error {
 	return nil
 }
 
-func (c *Credential) mac(message ...[]byte) []byte {
-	mac := hmac.New(sha256.New, c.secret.Reveal())
-	for _, m := range message {
-		mac.Write(m)
-	}
-	return mac.Sum(nil)
+func (c *Credential) mac(message ...[]byte) (sum []byte) {
+	secret.Do(func() {
+		mac := hmac.New(sha256.New, c.secret.Reveal())
+		for _, m := range message {
+			mac.Write(m)
+		}
+		sum = mac.Sum(nil)
+	})
+	return sum
 }

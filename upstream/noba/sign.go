@@ -109,7 +109,7 @@ func (r Request) stringToSign(timestamp string, apiKey []byte) [][]byte {
 	return [][]byte{[]byte(timestamp), apiKey, []byte(r.method), []byte(r.target.Path()), body}
 }
 
-// Sign makes the headers for r; now is the timestamp when r has none. It is safe for concurrent use.
+// Sign makes the headers for r; now is the timestamp when r has none. Allowed says beforehand whether it can. It is safe for concurrent use.
 func (c *Credential) Sign(r Request, now time.Time) map[string]string {
 	millis := now.UnixMilli()
 	if r.timestamp != nil {

@@ -162,3 +162,41 @@ func TestDropKeepsBackAnAnswerThatIsUnderWay(t *testing.T) {
 		})
 	}
 }
+
+func TestAnAbandonedExchangeIsAnsweredAtOnceAndKeepsNothing(t *testing.T) {
+	c := credentialForTest(t)
+	synctest.Test(t, func(t *testing.T) {
+		g := &gateway{}
+		b := newBroker(t, g)
+		b.Abandon() // nothing yet
+		g.mu.Lock()
+		g.delay = time.Second
+		g.mu.Unlock()
+		began := time.Now()
+		got := make(chan error, 2)
+		for range 2 {
+			go func() {
+				_, err := b.Session(t.Context(), account, c, "")
+				got <- err
+			}()
+		}
+		synctest.Wait()
+		b.Abandon()
+		for range 2 {
+			if err := <-got; !errors.Is(err, noon.ErrKeyChanged) {
+				t.Errorf("a waiting caller got %v", err)
+			}
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("they waited %v", took)
+		}
+		time.Sleep(2 * time.Second)
+		if len(b.Stats()) != 0 {
+			t.Error("what the login brought is kept")
+		}
+		if _, err := b.Session(t.Context(), account, c, ""); err != nil {
+			t.Errorf("the next login: %v", err)
+		}
+		b.Close()
+	})
+}

@@ -258,3 +258,12 @@ func (b *Broker) Drop(key string, generation uint64) {
 		e.(*entry).drop(generation)
 	}
 }
+
+// Abandon gives up every exchange that is under way: those who wait for it get ErrKeyChanged at once, and what it brings is not
+// kept. Sessions that are kept stay.
+func (b *Broker) Abandon() {
+	b.entries.Range(func(_, value any) bool {
+		value.(*entry).abandon()
+		return true
+	})
+}

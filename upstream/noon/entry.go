@@ -52,9 +52,10 @@ type flight struct {
 	credential *Credential
 	suspect    *Session // to ask whoami about first; nil to log in at once
 
-	done    chan struct{}
-	session *Session
-	err     error
+	done      chan struct{}
+	abandoned bool // it was given up, and done is closed
+	session   *Session
+	err       error
 }
 
 // admit takes up another identity, and reports whether the account is still the key's: a caller that read the key before
@@ -87,6 +88,17 @@ func (e *entry) drop(generation uint64) {
 	}
 }
 
+// abandon gives up the exchange under way: its callers are told at once, and what it brings is not kept.
+func (e *entry) abandon() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if f := e.flight; f != nil {
+		e.flight = nil
+		f.err, f.abandoned = ErrKeyChanged, true
+		close(f.done)
+	}
+}
+
 // usable is the session that may be handed out now, or nil.
 func (e *entry) usable(now time.Time) *Session {
 	if h := e.current.Load(); h != nil && before(now, h.session.usable) {
@@ -108,6 +120,9 @@ func (e *entry) keep(f *flight, s *Session) {
 func (e *entry) landed(f *flight, s *Session, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if f.abandoned {
+		return
+	}
 	if e.flight == f {
 		e.flight = nil
 	} else {

@@ -39,7 +39,7 @@ func TestCompletions(t *testing.T) {
 		args string
 		want []string
 	}{
-		{"se", []string{"session", noFiles}},
+		{"se", []string{"seal", "session", noFiles}},
 		{"session ", []string{"noon", noFiles}},
 		{"session noon ", []string{noFiles}},
 		{"session noon robot -o ", []string{"headers", "json", "curl", noFiles}},

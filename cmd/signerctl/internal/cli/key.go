@@ -14,7 +14,7 @@ import (
 func (a *app) keyCommand() *cobra.Command {
 	return group("key", "Manage keys and their versions",
 		a.keyCreate(), a.keyImport(), a.keyList(), a.keyShow(), a.keyPublic(), a.keyRotate(), a.keyActivate(),
-		a.keySwitch(true), a.keySwitch(false), a.keyLabel())
+		a.keySwitch(true), a.keySwitch(false), a.keyDestroy(), a.keyRestore(), a.keyExpiry(), a.keyLabel())
 }
 
 // generationFlag gives a changing command its precondition; 0 means none.
@@ -93,7 +93,7 @@ func writeKey(w io.Writer, k *adminv1.Key) {
 		if fingerprint == "" {
 			fingerprint = "-"
 		}
-		rows = append(rows, []string{formatNumber(v.GetNumber()), stateName(v.GetState()), v.GetAlgorithm(),
+		rows = append(rows, []string{formatNumber(v.GetNumber()), versionState(v), v.GetAlgorithm(),
 			formatTime(v.GetCreateTime()), v.GetCreator(), fingerprint})
 	}
 	_, _ = fmt.Fprintln(w)
@@ -104,7 +104,7 @@ func writeKeys(w io.Writer, keys []*adminv1.Key) {
 	rows := [][]string{{"NAME", "SCHEME", "ENV", "STATUS", "ACTIVE", "VERSIONS", "LABELS"}}
 	for _, k := range keys {
 		rows = append(rows, []string{k.GetName(), k.GetScheme(), environmentName(k.GetEnvironment()), switchName(k.GetEnabled()),
-			activeVersion(k), strconv.Itoa(len(k.GetVersions())), formatLabels(k.GetLabels())})
+			activeVersion(k), strconv.Itoa(len(k.GetVersions())) + nextDestruction(k), formatLabels(k.GetLabels())})
 	}
 	table(w, rows...)
 }

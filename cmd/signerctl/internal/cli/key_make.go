@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
+	"github.com/signerd/signerd/internal/importticket"
 )
 
 // materialFlags name the files of what a partner handed out, and what goes with them and is no secret.
@@ -135,6 +136,7 @@ const longImport = `Bring in a key that the partner handed out; it can sign at o
   noah  --private-key FILE --api-key FILE (which may follow with "signerctl key activate")
   noba  --api-key FILE --secret FILE
   noon  --credentials FILE [--user-agent UA] [--base-url URL]
+  any   --sealed FILE (what "signerctl seal" made for a ticket of "signerctl import-ticket")
 
 A FILE of "-" is standard input.`
 
@@ -142,13 +144,17 @@ func (a *app) keyImport() *cobra.Command {
 	var env, output *choice
 	var labelArgs *[]string
 	var files materialFlags
+	var sealed file
 	scheme := &choice{allowed: []string{"noah", "noba", "noon"}}
 	use := "import NAME --scheme noah|noba|noon --env sandbox|prod FILES [--label K=V ...]"
 	cmd := command(use, "Bring in a key that the partner handed out", positional("NAME"), func(cmd *cobra.Command, args []string) error {
 		if names := files.noonOnly(); len(names) > 0 && scheme.value != "noon" {
 			return &usageError{message: strings.Join(names, " and ") + ": for --scheme noon alone"}
 		}
-		if !files.given() {
+		if sealed.given() && (files.given() || len(files.companions()) > 0) {
+			return &usageError{message: "--sealed holds all that the partner handed out: no other file goes with it"}
+		}
+		if !files.given() && !sealed.given() {
 			return &usageError{message: "what the partner handed out is missing: --private-key and --api-key for noah, --api-key and --secret for noba, --credentials for noon"}
 		}
 		if err := files.checkCompanions(); err != nil {
@@ -163,13 +169,16 @@ func (a *app) keyImport() *cobra.Command {
 			return err
 		}
 		defer conn.Close()
-		material, err := files.read(a)
+		req := &adminv1.ImportKeyRequest{Name: args[0], Scheme: scheme.value, Environment: environments[env.value], Labels: labels}
+		if sealed.given() {
+			req.Sealed, err = a.read(&sealed, importticket.MaxSealedBytes)
+		} else {
+			req.Material, err = files.read(a)
+		}
 		if err != nil {
 			return err
 		}
-		resp, err := adminv1.NewKeyServiceClient(conn).ImportKey(cmd.Context(), &adminv1.ImportKeyRequest{
-			Name: args[0], Scheme: scheme.value, Environment: environments[env.value], Material: material, Labels: labels,
-		})
+		resp, err := adminv1.NewKeyServiceClient(conn).ImportKey(cmd.Context(), req)
 		if err != nil {
 			return &failure{what: "importing key " + args[0], key: args[0], err: err}
 		}
@@ -183,6 +192,7 @@ func (a *app) keyImport() *cobra.Command {
 	require(cmd, "scheme")
 	env = environmentFlag(cmd)
 	files.register(cmd)
+	fileVar(cmd.Flags(), &sealed, "sealed", "what \"signerctl seal\" made, in place of all other files")
 	labelArgs = labelFlag(cmd)
 	output = outputFlag(cmd, formatText, formatJSON)
 	return cmd

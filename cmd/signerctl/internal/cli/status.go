@@ -52,6 +52,18 @@ func writeStatus(w io.Writer, s *adminv1.GetStatusResponse) {
 		{"Root key:", s.GetRootKeyId()},
 		{"Audit:", quantity(s.GetAuditRecords(), "record")},
 	}
+	if s.GetCryptoModule() != "" {
+		rows = append(rows, []string{"Cryptography:", "module " + s.GetCryptoModule() + ", FIPS 140-3 " + s.GetFips140()})
+	}
+	if n := s.GetScheduledDestructionCount(); n > 0 {
+		rows = append(rows, []string{"To be destroyed:", quantity(uint64(n), "version") + ", the next at " + formatTime(s.GetNextDestroyTime())})
+	}
+	if soon, already := s.GetExpiringVersionCount(), s.GetExpiredVersionCount(); soon+already > 0 {
+		rows = append(rows, []string{"Expiring:", quantity(uint64(soon), "version") + " within 30 days, " + quantity(uint64(already), "version") + " already"})
+	}
+	if f := s.GetFreeze(); f != nil {
+		rows = append(rows, []string{"Frozen:", frozenBy(f)}, []string{"", "All signing is stopped until: signerctl unfreeze"})
+	}
 	if s.GetAuditFault() != "" {
 		rows = append(rows, []string{"Audit fault:", s.GetAuditFault()},
 			[]string{"", "Nothing is handed out before that is repaired; where records are missing: signerctl audit acknowledge"})

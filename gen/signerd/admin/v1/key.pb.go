@@ -12,6 +12,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -90,6 +91,8 @@ const (
 	KeyVersionState_KEY_VERSION_STATE_ENABLED KeyVersionState = 2
 	// It cannot sign until it is enabled.
 	KeyVersionState_KEY_VERSION_STATE_DISABLED KeyVersionState = 3
+	// Its material is gone for good. Its number is never used again.
+	KeyVersionState_KEY_VERSION_STATE_DESTROYED KeyVersionState = 4
 )
 
 // Enum value maps for KeyVersionState.
@@ -99,12 +102,14 @@ var (
 		1: "KEY_VERSION_STATE_PENDING",
 		2: "KEY_VERSION_STATE_ENABLED",
 		3: "KEY_VERSION_STATE_DISABLED",
+		4: "KEY_VERSION_STATE_DESTROYED",
 	}
 	KeyVersionState_value = map[string]int32{
 		"KEY_VERSION_STATE_UNSPECIFIED": 0,
 		"KEY_VERSION_STATE_PENDING":     1,
 		"KEY_VERSION_STATE_ENABLED":     2,
 		"KEY_VERSION_STATE_DISABLED":    3,
+		"KEY_VERSION_STATE_DESTROYED":   4,
 	}
 )
 
@@ -276,7 +281,11 @@ type KeyVersion struct {
 	// When the version was made.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// The caller that made it, such as "unix:uid=1000".
-	Creator       string `protobuf:"bytes,6,opt,name=creator,proto3" json:"creator,omitempty"`
+	Creator string `protobuf:"bytes,6,opt,name=creator,proto3" json:"creator,omitempty"`
+	// When its material will be destroyed, or was, once the version is DESTROYED. Absent where no destruction is scheduled.
+	DestroyTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=destroy_time,json=destroyTime,proto3" json:"destroy_time,omitempty"`
+	// When the partner will no longer take it, as an operator said. It signs all the same: this is for warnings. Absent if nobody said.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -351,6 +360,20 @@ func (x *KeyVersion) GetCreator() string {
 		return x.Creator
 	}
 	return ""
+}
+
+func (x *KeyVersion) GetDestroyTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DestroyTime
+	}
+	return nil
+}
+
+func (x *KeyVersion) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
 }
 
 // CreateKeyRequest names the key to make.
@@ -501,9 +524,13 @@ type ImportKeyRequest struct {
 	Environment Environment `protobuf:"varint,3,opt,name=environment,proto3,enum=signerd.admin.v1.Environment" json:"environment,omitempty"`
 	// What the partner handed out, by part, as the files hold it. noah: "private_key" (PEM) and "api_key";
 	// noba: "api_key" and "secret"; noon: "credentials" (the JSON file), and optionally "user_agent" and "base_url".
+	// Required, unless it comes sealed.
 	Material map[string][]byte `protobuf:"bytes,4,rep,name=material,proto3" json:"material,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Free text for people and policies.
-	Labels        map[string]string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Labels map[string]string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// In place of material: the same, sealed for an import ticket for this name, scheme and environment, as
+	// "signerctl seal" makes it. It opens once.
+	Sealed        []byte `protobuf:"bytes,6,opt,name=sealed,proto3" json:"sealed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -573,6 +600,13 @@ func (x *ImportKeyRequest) GetLabels() map[string]string {
 	return nil
 }
 
+func (x *ImportKeyRequest) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
 // ImportKeyResponse tells what was made.
 type ImportKeyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -628,6 +662,143 @@ func (x *ImportKeyResponse) GetNotes() []string {
 	return nil
 }
 
+// CreateImportTicketRequest says what for.
+type CreateImportTicketRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the key to be imported: lower-case letters, digits and inner hyphens, at most 63.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The partner: "noah", "noba" or "noon".
+	Scheme string `protobuf:"bytes,2,opt,name=scheme,proto3" json:"scheme,omitempty"`
+	// The partner's environment.
+	Environment Environment `protobuf:"varint,3,opt,name=environment,proto3,enum=signerd.admin.v1.Environment" json:"environment,omitempty"`
+	// How long it is good for: whole seconds, 1 to 86400. Default: an hour.
+	Ttl           *durationpb.Duration `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateImportTicketRequest) Reset() {
+	*x = CreateImportTicketRequest{}
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateImportTicketRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateImportTicketRequest) ProtoMessage() {}
+
+func (x *CreateImportTicketRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateImportTicketRequest.ProtoReflect.Descriptor instead.
+func (*CreateImportTicketRequest) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CreateImportTicketRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateImportTicketRequest) GetScheme() string {
+	if x != nil {
+		return x.Scheme
+	}
+	return ""
+}
+
+func (x *CreateImportTicketRequest) GetEnvironment() Environment {
+	if x != nil {
+		return x.Environment
+	}
+	return Environment_ENVIRONMENT_UNSPECIFIED
+}
+
+func (x *CreateImportTicketRequest) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+// CreateImportTicketResponse holds the ticket.
+type CreateImportTicketResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The ticket, text, for "signerctl seal". It is no secret, but whoever exchanges it reads what is sealed.
+	Ticket []byte `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	// Tells this ticket from one that was put in its place, for comparing over another channel.
+	Fingerprint string `protobuf:"bytes,2,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// Until when it is good.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateImportTicketResponse) Reset() {
+	*x = CreateImportTicketResponse{}
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateImportTicketResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateImportTicketResponse) ProtoMessage() {}
+
+func (x *CreateImportTicketResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateImportTicketResponse.ProtoReflect.Descriptor instead.
+func (*CreateImportTicketResponse) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CreateImportTicketResponse) GetTicket() []byte {
+	if x != nil {
+		return x.Ticket
+	}
+	return nil
+}
+
+func (x *CreateImportTicketResponse) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *CreateImportTicketResponse) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
 // GetKeyRequest names a key.
 type GetKeyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -639,7 +810,7 @@ type GetKeyRequest struct {
 
 func (x *GetKeyRequest) Reset() {
 	*x = GetKeyRequest{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[6]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -651,7 +822,7 @@ func (x *GetKeyRequest) String() string {
 func (*GetKeyRequest) ProtoMessage() {}
 
 func (x *GetKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[6]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -664,7 +835,7 @@ func (x *GetKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyRequest.ProtoReflect.Descriptor instead.
 func (*GetKeyRequest) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{6}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetKeyRequest) GetName() string {
@@ -685,7 +856,7 @@ type GetKeyResponse struct {
 
 func (x *GetKeyResponse) Reset() {
 	*x = GetKeyResponse{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[7]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +868,7 @@ func (x *GetKeyResponse) String() string {
 func (*GetKeyResponse) ProtoMessage() {}
 
 func (x *GetKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[7]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +881,7 @@ func (x *GetKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyResponse.ProtoReflect.Descriptor instead.
 func (*GetKeyResponse) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{7}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetKeyResponse) GetKey() *Key {
@@ -733,7 +904,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[8]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -745,7 +916,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[8]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -758,7 +929,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{8}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListKeysRequest) GetPageSize() int32 {
@@ -788,7 +959,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[9]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +971,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[9]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +984,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{9}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListKeysResponse) GetKeys() []*Key {
@@ -845,7 +1016,7 @@ type UpdateKeyRequest struct {
 
 func (x *UpdateKeyRequest) Reset() {
 	*x = UpdateKeyRequest{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[10]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +1028,7 @@ func (x *UpdateKeyRequest) String() string {
 func (*UpdateKeyRequest) ProtoMessage() {}
 
 func (x *UpdateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[10]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +1041,7 @@ func (x *UpdateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateKeyRequest.ProtoReflect.Descriptor instead.
 func (*UpdateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{10}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UpdateKeyRequest) GetName() string {
@@ -905,7 +1076,7 @@ type UpdateKeyResponse struct {
 
 func (x *UpdateKeyResponse) Reset() {
 	*x = UpdateKeyResponse{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[11]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -917,7 +1088,7 @@ func (x *UpdateKeyResponse) String() string {
 func (*UpdateKeyResponse) ProtoMessage() {}
 
 func (x *UpdateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[11]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -930,7 +1101,7 @@ func (x *UpdateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateKeyResponse.ProtoReflect.Descriptor instead.
 func (*UpdateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{11}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *UpdateKeyResponse) GetKey() *Key {
@@ -953,7 +1124,7 @@ type EnableKeyRequest struct {
 
 func (x *EnableKeyRequest) Reset() {
 	*x = EnableKeyRequest{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[12]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1136,7 @@ func (x *EnableKeyRequest) String() string {
 func (*EnableKeyRequest) ProtoMessage() {}
 
 func (x *EnableKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[12]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1149,7 @@ func (x *EnableKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnableKeyRequest.ProtoReflect.Descriptor instead.
 func (*EnableKeyRequest) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{12}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *EnableKeyRequest) GetName() string {
@@ -1006,7 +1177,7 @@ type EnableKeyResponse struct {
 
 func (x *EnableKeyResponse) Reset() {
 	*x = EnableKeyResponse{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[13]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1189,7 @@ func (x *EnableKeyResponse) String() string {
 func (*EnableKeyResponse) ProtoMessage() {}
 
 func (x *EnableKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[13]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1202,7 @@ func (x *EnableKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnableKeyResponse.ProtoReflect.Descriptor instead.
 func (*EnableKeyResponse) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{13}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *EnableKeyResponse) GetKey() *Key {
@@ -1054,7 +1225,7 @@ type DisableKeyRequest struct {
 
 func (x *DisableKeyRequest) Reset() {
 	*x = DisableKeyRequest{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[14]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1237,7 @@ func (x *DisableKeyRequest) String() string {
 func (*DisableKeyRequest) ProtoMessage() {}
 
 func (x *DisableKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[14]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1250,7 @@ func (x *DisableKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisableKeyRequest.ProtoReflect.Descriptor instead.
 func (*DisableKeyRequest) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{14}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DisableKeyRequest) GetName() string {
@@ -1107,7 +1278,7 @@ type DisableKeyResponse struct {
 
 func (x *DisableKeyResponse) Reset() {
 	*x = DisableKeyResponse{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[15]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1290,7 @@ func (x *DisableKeyResponse) String() string {
 func (*DisableKeyResponse) ProtoMessage() {}
 
 func (x *DisableKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[15]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1303,7 @@ func (x *DisableKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisableKeyResponse.ProtoReflect.Descriptor instead.
 func (*DisableKeyResponse) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{15}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DisableKeyResponse) GetKey() *Key {
@@ -1157,7 +1328,7 @@ type CreateKeyVersionRequest struct {
 
 func (x *CreateKeyVersionRequest) Reset() {
 	*x = CreateKeyVersionRequest{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[16]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1169,7 +1340,7 @@ func (x *CreateKeyVersionRequest) String() string {
 func (*CreateKeyVersionRequest) ProtoMessage() {}
 
 func (x *CreateKeyVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[16]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1182,7 +1353,7 @@ func (x *CreateKeyVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateKeyVersionRequest.ProtoReflect.Descriptor instead.
 func (*CreateKeyVersionRequest) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{16}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CreateKeyVersionRequest) GetName() string {
@@ -1221,7 +1392,7 @@ type CreateKeyVersionResponse struct {
 
 func (x *CreateKeyVersionResponse) Reset() {
 	*x = CreateKeyVersionResponse{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[17]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1233,7 +1404,7 @@ func (x *CreateKeyVersionResponse) String() string {
 func (*CreateKeyVersionResponse) ProtoMessage() {}
 
 func (x *CreateKeyVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[17]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1246,7 +1417,7 @@ func (x *CreateKeyVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateKeyVersionResponse.ProtoReflect.Descriptor instead.
 func (*CreateKeyVersionResponse) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{17}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateKeyVersionResponse) GetKey() *Key {
@@ -1285,7 +1456,7 @@ type ImportKeyVersionRequest struct {
 
 func (x *ImportKeyVersionRequest) Reset() {
 	*x = ImportKeyVersionRequest{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[18]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1468,7 @@ func (x *ImportKeyVersionRequest) String() string {
 func (*ImportKeyVersionRequest) ProtoMessage() {}
 
 func (x *ImportKeyVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[18]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1481,7 @@ func (x *ImportKeyVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeyVersionRequest.ProtoReflect.Descriptor instead.
 func (*ImportKeyVersionRequest) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{18}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ImportKeyVersionRequest) GetName() string {
@@ -1349,7 +1520,7 @@ type ImportKeyVersionResponse struct {
 
 func (x *ImportKeyVersionResponse) Reset() {
 	*x = ImportKeyVersionResponse{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[19]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1361,7 +1532,7 @@ func (x *ImportKeyVersionResponse) String() string {
 func (*ImportKeyVersionResponse) ProtoMessage() {}
 
 func (x *ImportKeyVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[19]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1374,7 +1545,7 @@ func (x *ImportKeyVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeyVersionResponse.ProtoReflect.Descriptor instead.
 func (*ImportKeyVersionResponse) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{19}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ImportKeyVersionResponse) GetKey() *Key {
@@ -1415,7 +1586,7 @@ type ActivateKeyVersionRequest struct {
 
 func (x *ActivateKeyVersionRequest) Reset() {
 	*x = ActivateKeyVersionRequest{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[20]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1427,7 +1598,7 @@ func (x *ActivateKeyVersionRequest) String() string {
 func (*ActivateKeyVersionRequest) ProtoMessage() {}
 
 func (x *ActivateKeyVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[20]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1440,7 +1611,7 @@ func (x *ActivateKeyVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateKeyVersionRequest.ProtoReflect.Descriptor instead.
 func (*ActivateKeyVersionRequest) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{20}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ActivateKeyVersionRequest) GetName() string {
@@ -1484,7 +1655,7 @@ type ActivateKeyVersionResponse struct {
 
 func (x *ActivateKeyVersionResponse) Reset() {
 	*x = ActivateKeyVersionResponse{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[21]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1496,7 +1667,7 @@ func (x *ActivateKeyVersionResponse) String() string {
 func (*ActivateKeyVersionResponse) ProtoMessage() {}
 
 func (x *ActivateKeyVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[21]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1509,7 +1680,7 @@ func (x *ActivateKeyVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateKeyVersionResponse.ProtoReflect.Descriptor instead.
 func (*ActivateKeyVersionResponse) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{21}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ActivateKeyVersionResponse) GetKey() *Key {
@@ -1541,7 +1712,7 @@ type EnableKeyVersionRequest struct {
 
 func (x *EnableKeyVersionRequest) Reset() {
 	*x = EnableKeyVersionRequest{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[22]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1553,7 +1724,7 @@ func (x *EnableKeyVersionRequest) String() string {
 func (*EnableKeyVersionRequest) ProtoMessage() {}
 
 func (x *EnableKeyVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[22]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1566,7 +1737,7 @@ func (x *EnableKeyVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnableKeyVersionRequest.ProtoReflect.Descriptor instead.
 func (*EnableKeyVersionRequest) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{22}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *EnableKeyVersionRequest) GetName() string {
@@ -1601,7 +1772,7 @@ type EnableKeyVersionResponse struct {
 
 func (x *EnableKeyVersionResponse) Reset() {
 	*x = EnableKeyVersionResponse{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[23]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1613,7 +1784,7 @@ func (x *EnableKeyVersionResponse) String() string {
 func (*EnableKeyVersionResponse) ProtoMessage() {}
 
 func (x *EnableKeyVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[23]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1626,7 +1797,7 @@ func (x *EnableKeyVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnableKeyVersionResponse.ProtoReflect.Descriptor instead.
 func (*EnableKeyVersionResponse) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{23}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *EnableKeyVersionResponse) GetKey() *Key {
@@ -1651,7 +1822,7 @@ type DisableKeyVersionRequest struct {
 
 func (x *DisableKeyVersionRequest) Reset() {
 	*x = DisableKeyVersionRequest{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[24]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1663,7 +1834,7 @@ func (x *DisableKeyVersionRequest) String() string {
 func (*DisableKeyVersionRequest) ProtoMessage() {}
 
 func (x *DisableKeyVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[24]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1676,7 +1847,7 @@ func (x *DisableKeyVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisableKeyVersionRequest.ProtoReflect.Descriptor instead.
 func (*DisableKeyVersionRequest) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{24}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DisableKeyVersionRequest) GetName() string {
@@ -1711,7 +1882,7 @@ type DisableKeyVersionResponse struct {
 
 func (x *DisableKeyVersionResponse) Reset() {
 	*x = DisableKeyVersionResponse{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[25]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1723,7 +1894,7 @@ func (x *DisableKeyVersionResponse) String() string {
 func (*DisableKeyVersionResponse) ProtoMessage() {}
 
 func (x *DisableKeyVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[25]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1736,10 +1907,368 @@ func (x *DisableKeyVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisableKeyVersionResponse.ProtoReflect.Descriptor instead.
 func (*DisableKeyVersionResponse) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{25}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DisableKeyVersionResponse) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+// DestroyKeyVersionRequest names a version, and says when its material is to go.
+type DestroyKeyVersionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The version's number.
+	Version uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// The generation the change was decided on; 0 for any.
+	Generation uint64 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	// How long the way back stays open: at least 24 hours for a prod key and a minute for a sandbox key, at most 366 days. Default: 7 days.
+	After *durationpb.Duration `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
+	// Needed for the active version: "NAME/VERSION/GENERATION/AFTER" of exactly this request, at the key's generation of now. The refusal
+	// of a request without it says what it is.
+	Confirm       string `protobuf:"bytes,5,opt,name=confirm,proto3" json:"confirm,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DestroyKeyVersionRequest) Reset() {
+	*x = DestroyKeyVersionRequest{}
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DestroyKeyVersionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DestroyKeyVersionRequest) ProtoMessage() {}
+
+func (x *DestroyKeyVersionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DestroyKeyVersionRequest.ProtoReflect.Descriptor instead.
+func (*DestroyKeyVersionRequest) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *DestroyKeyVersionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DestroyKeyVersionRequest) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *DestroyKeyVersionRequest) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *DestroyKeyVersionRequest) GetAfter() *durationpb.Duration {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *DestroyKeyVersionRequest) GetConfirm() string {
+	if x != nil {
+		return x.Confirm
+	}
+	return ""
+}
+
+// DestroyKeyVersionResponse tells the outcome.
+type DestroyKeyVersionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key as it is now.
+	Key           *Key `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DestroyKeyVersionResponse) Reset() {
+	*x = DestroyKeyVersionResponse{}
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DestroyKeyVersionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DestroyKeyVersionResponse) ProtoMessage() {}
+
+func (x *DestroyKeyVersionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DestroyKeyVersionResponse.ProtoReflect.Descriptor instead.
+func (*DestroyKeyVersionResponse) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *DestroyKeyVersionResponse) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+// RestoreKeyVersionRequest names a version.
+type RestoreKeyVersionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The version's number.
+	Version uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// The generation the change was decided on; 0 for any.
+	Generation    uint64 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreKeyVersionRequest) Reset() {
+	*x = RestoreKeyVersionRequest{}
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreKeyVersionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreKeyVersionRequest) ProtoMessage() {}
+
+func (x *RestoreKeyVersionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreKeyVersionRequest.ProtoReflect.Descriptor instead.
+func (*RestoreKeyVersionRequest) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *RestoreKeyVersionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RestoreKeyVersionRequest) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *RestoreKeyVersionRequest) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+// RestoreKeyVersionResponse tells the outcome.
+type RestoreKeyVersionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key as it is now.
+	Key           *Key `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreKeyVersionResponse) Reset() {
+	*x = RestoreKeyVersionResponse{}
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreKeyVersionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreKeyVersionResponse) ProtoMessage() {}
+
+func (x *RestoreKeyVersionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreKeyVersionResponse.ProtoReflect.Descriptor instead.
+func (*RestoreKeyVersionResponse) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *RestoreKeyVersionResponse) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+// UpdateKeyVersionRequest says all that can be changed of a version.
+type UpdateKeyVersionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The version's number.
+	Version uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// The generation the change was decided on; 0 for any.
+	Generation uint64 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	// When the partner will no longer take the version; absent for never or unknown.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateKeyVersionRequest) Reset() {
+	*x = UpdateKeyVersionRequest{}
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateKeyVersionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateKeyVersionRequest) ProtoMessage() {}
+
+func (x *UpdateKeyVersionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateKeyVersionRequest.ProtoReflect.Descriptor instead.
+func (*UpdateKeyVersionRequest) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *UpdateKeyVersionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UpdateKeyVersionRequest) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *UpdateKeyVersionRequest) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *UpdateKeyVersionRequest) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+// UpdateKeyVersionResponse tells the outcome.
+type UpdateKeyVersionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key as it is now.
+	Key           *Key `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateKeyVersionResponse) Reset() {
+	*x = UpdateKeyVersionResponse{}
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateKeyVersionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateKeyVersionResponse) ProtoMessage() {}
+
+func (x *UpdateKeyVersionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateKeyVersionResponse.ProtoReflect.Descriptor instead.
+func (*UpdateKeyVersionResponse) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *UpdateKeyVersionResponse) GetKey() *Key {
 	if x != nil {
 		return x.Key
 	}
@@ -1759,7 +2288,7 @@ type GetPublicKeyRequest struct {
 
 func (x *GetPublicKeyRequest) Reset() {
 	*x = GetPublicKeyRequest{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[26]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +2300,7 @@ func (x *GetPublicKeyRequest) String() string {
 func (*GetPublicKeyRequest) ProtoMessage() {}
 
 func (x *GetPublicKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[26]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +2313,7 @@ func (x *GetPublicKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPublicKeyRequest.ProtoReflect.Descriptor instead.
 func (*GetPublicKeyRequest) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{26}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetPublicKeyRequest) GetName() string {
@@ -1820,7 +2349,7 @@ type GetPublicKeyResponse struct {
 
 func (x *GetPublicKeyResponse) Reset() {
 	*x = GetPublicKeyResponse{}
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[27]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1832,7 +2361,7 @@ func (x *GetPublicKeyResponse) String() string {
 func (*GetPublicKeyResponse) ProtoMessage() {}
 
 func (x *GetPublicKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_key_proto_msgTypes[27]
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1845,7 +2374,7 @@ func (x *GetPublicKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPublicKeyResponse.ProtoReflect.Descriptor instead.
 func (*GetPublicKeyResponse) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{27}
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetPublicKeyResponse) GetPem() string {
@@ -1887,7 +2416,7 @@ var File_signerd_admin_v1_key_proto protoreflect.FileDescriptor
 
 const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"\n" +
-	"\x1asignerd/admin/v1/key.proto\x12\x10signerd.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfd\x03\n" +
+	"\x1asignerd/admin/v1/key.proto\x12\x10signerd.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfd\x03\n" +
 	"\x03Key\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06scheme\x18\x02 \x01(\tR\x06scheme\x12?\n" +
@@ -1906,7 +2435,7 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"updateTime\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfe\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfa\x02\n" +
 	"\n" +
 	"KeyVersion\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x127\n" +
@@ -1915,7 +2444,10 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"\x11public_key_sha256\x18\x04 \x01(\tR\x0fpublicKeySha256\x12;\n" +
 	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x18\n" +
-	"\acreator\x18\x06 \x01(\tR\acreator\"\x97\x03\n" +
+	"\acreator\x18\x06 \x01(\tR\acreator\x12=\n" +
+	"\fdestroy_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vdestroyTime\x12;\n" +
+	"\vexpire_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"\x97\x03\n" +
 	"\x10CreateKeyRequest\x12?\n" +
 	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12\x16\n" +
 	"\x06scheme\x18\x02 \x01(\tR\x06scheme\x12K\n" +
@@ -1928,14 +2460,16 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"b\n" +
 	"\x11CreateKeyResponse\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.signerd.admin.v1.KeyR\x03key\x12$\n" +
-	"\x0epublic_key_pem\x18\x02 \x01(\tR\fpublicKeyPem\"\xa3\x04\n" +
+	"\x0epublic_key_pem\x18\x02 \x01(\tR\fpublicKeyPem\"\xc4\x04\n" +
 	"\x10ImportKeyRequest\x12?\n" +
 	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12!\n" +
 	"\x06scheme\x18\x02 \x01(\tB\t\xbaH\x06r\x04 \x01( R\x06scheme\x12K\n" +
 	"\venvironment\x18\x03 \x01(\x0e2\x1d.signerd.admin.v1.EnvironmentB\n" +
-	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\venvironment\x12`\n" +
-	"\bmaterial\x18\x04 \x03(\v20.signerd.admin.v1.ImportKeyRequest.MaterialEntryB\x12\xbaH\x0f\x9a\x01\f\b\x01\x10\b*\x06z\x04\x18\x80\x80\x04R\bmaterial\x12\x83\x01\n" +
-	"\x06labels\x18\x05 \x03(\v2..signerd.admin.v1.ImportKeyRequest.LabelsEntryB;\xbaH8\x9a\x015\x10 \"*r(2&^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$*\x05r\x03(\x80\x02R\x06labels\x1a;\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\venvironment\x12^\n" +
+	"\bmaterial\x18\x04 \x03(\v20.signerd.admin.v1.ImportKeyRequest.MaterialEntryB\x10\xbaH\r\x9a\x01\n" +
+	"\x10\b*\x06z\x04\x18\x80\x80\x04R\bmaterial\x12\x83\x01\n" +
+	"\x06labels\x18\x05 \x03(\v2..signerd.admin.v1.ImportKeyRequest.LabelsEntryB;\xbaH8\x9a\x015\x10 \"*r(2&^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$*\x05r\x03(\x80\x02R\x06labels\x12!\n" +
+	"\x06sealed\x18\x06 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x06sealed\x1a;\n" +
 	"\rMaterialEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\x1a9\n" +
@@ -1944,7 +2478,18 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"R\n" +
 	"\x11ImportKeyResponse\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.signerd.admin.v1.KeyR\x03key\x12\x14\n" +
-	"\x05notes\x18\x02 \x03(\tR\x05notes\"P\n" +
+	"\x05notes\x18\x02 \x03(\tR\x05notes\"\xf9\x01\n" +
+	"\x19CreateImportTicketRequest\x12?\n" +
+	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12!\n" +
+	"\x06scheme\x18\x02 \x01(\tB\t\xbaH\x06r\x04 \x01( R\x06scheme\x12K\n" +
+	"\venvironment\x18\x03 \x01(\x0e2\x1d.signerd.admin.v1.EnvironmentB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\venvironment\x12+\n" +
+	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\x93\x01\n" +
+	"\x1aCreateImportTicketResponse\x12\x16\n" +
+	"\x06ticket\x18\x01 \x01(\fR\x06ticket\x12 \n" +
+	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\x12;\n" +
+	"\vexpire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"P\n" +
 	"\rGetKeyRequest\x12?\n" +
 	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\"9\n" +
 	"\x0eGetKeyResponse\x12'\n" +
@@ -2030,6 +2575,34 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"generation\x18\x03 \x01(\x04R\n" +
 	"generation\"D\n" +
 	"\x19DisableKeyVersionResponse\x12'\n" +
+	"\x03key\x18\x01 \x01(\v2\x15.signerd.admin.v1.KeyR\x03key\"\xf3\x01\n" +
+	"\x18DestroyKeyVersionRequest\x12?\n" +
+	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12!\n" +
+	"\aversion\x18\x02 \x01(\rB\a\xbaH\x04*\x02(\x01R\aversion\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04R\n" +
+	"generation\x12/\n" +
+	"\x05after\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05after\x12\"\n" +
+	"\aconfirm\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\aconfirm\"D\n" +
+	"\x19DestroyKeyVersionResponse\x12'\n" +
+	"\x03key\x18\x01 \x01(\v2\x15.signerd.admin.v1.KeyR\x03key\"\x9e\x01\n" +
+	"\x18RestoreKeyVersionRequest\x12?\n" +
+	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12!\n" +
+	"\aversion\x18\x02 \x01(\rB\a\xbaH\x04*\x02(\x01R\aversion\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04R\n" +
+	"generation\"D\n" +
+	"\x19RestoreKeyVersionResponse\x12'\n" +
+	"\x03key\x18\x01 \x01(\v2\x15.signerd.admin.v1.KeyR\x03key\"\xda\x01\n" +
+	"\x17UpdateKeyVersionRequest\x12?\n" +
+	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12!\n" +
+	"\aversion\x18\x02 \x01(\rB\a\xbaH\x04*\x02(\x01R\aversion\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04R\n" +
+	"generation\x12;\n" +
+	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"C\n" +
+	"\x18UpdateKeyVersionResponse\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.signerd.admin.v1.KeyR\x03key\"p\n" +
 	"\x13GetPublicKeyRequest\x12?\n" +
 	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12\x18\n" +
@@ -2043,16 +2616,18 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"\vEnvironment\x12\x1b\n" +
 	"\x17ENVIRONMENT_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ENVIRONMENT_SANDBOX\x10\x01\x12\x14\n" +
-	"\x10ENVIRONMENT_PROD\x10\x02*\x92\x01\n" +
+	"\x10ENVIRONMENT_PROD\x10\x02*\xb3\x01\n" +
 	"\x0fKeyVersionState\x12!\n" +
 	"\x1dKEY_VERSION_STATE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19KEY_VERSION_STATE_PENDING\x10\x01\x12\x1d\n" +
 	"\x19KEY_VERSION_STATE_ENABLED\x10\x02\x12\x1e\n" +
-	"\x1aKEY_VERSION_STATE_DISABLED\x10\x032\xdc\t\n" +
+	"\x1aKEY_VERSION_STATE_DISABLED\x10\x03\x12\x1f\n" +
+	"\x1bKEY_VERSION_STATE_DESTROYED\x10\x042\x94\r\n" +
 	"\n" +
 	"KeyService\x12T\n" +
 	"\tCreateKey\x12\".signerd.admin.v1.CreateKeyRequest\x1a#.signerd.admin.v1.CreateKeyResponse\x12T\n" +
-	"\tImportKey\x12\".signerd.admin.v1.ImportKeyRequest\x1a#.signerd.admin.v1.ImportKeyResponse\x12K\n" +
+	"\tImportKey\x12\".signerd.admin.v1.ImportKeyRequest\x1a#.signerd.admin.v1.ImportKeyResponse\x12o\n" +
+	"\x12CreateImportTicket\x12+.signerd.admin.v1.CreateImportTicketRequest\x1a,.signerd.admin.v1.CreateImportTicketResponse\x12K\n" +
 	"\x06GetKey\x12\x1f.signerd.admin.v1.GetKeyRequest\x1a .signerd.admin.v1.GetKeyResponse\x12Q\n" +
 	"\bListKeys\x12!.signerd.admin.v1.ListKeysRequest\x1a\".signerd.admin.v1.ListKeysResponse\x12T\n" +
 	"\tUpdateKey\x12\".signerd.admin.v1.UpdateKeyRequest\x1a#.signerd.admin.v1.UpdateKeyResponse\x12T\n" +
@@ -2063,7 +2638,10 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"\x10ImportKeyVersion\x12).signerd.admin.v1.ImportKeyVersionRequest\x1a*.signerd.admin.v1.ImportKeyVersionResponse\x12o\n" +
 	"\x12ActivateKeyVersion\x12+.signerd.admin.v1.ActivateKeyVersionRequest\x1a,.signerd.admin.v1.ActivateKeyVersionResponse\x12i\n" +
 	"\x10EnableKeyVersion\x12).signerd.admin.v1.EnableKeyVersionRequest\x1a*.signerd.admin.v1.EnableKeyVersionResponse\x12l\n" +
-	"\x11DisableKeyVersion\x12*.signerd.admin.v1.DisableKeyVersionRequest\x1a+.signerd.admin.v1.DisableKeyVersionResponse\x12]\n" +
+	"\x11DisableKeyVersion\x12*.signerd.admin.v1.DisableKeyVersionRequest\x1a+.signerd.admin.v1.DisableKeyVersionResponse\x12l\n" +
+	"\x11DestroyKeyVersion\x12*.signerd.admin.v1.DestroyKeyVersionRequest\x1a+.signerd.admin.v1.DestroyKeyVersionResponse\x12l\n" +
+	"\x11RestoreKeyVersion\x12*.signerd.admin.v1.RestoreKeyVersionRequest\x1a+.signerd.admin.v1.RestoreKeyVersionResponse\x12i\n" +
+	"\x10UpdateKeyVersion\x12).signerd.admin.v1.UpdateKeyVersionRequest\x1a*.signerd.admin.v1.UpdateKeyVersionResponse\x12]\n" +
 	"\fGetPublicKey\x12%.signerd.admin.v1.GetPublicKeyRequest\x1a&.signerd.admin.v1.GetPublicKeyResponseB9Z7github.com/signerd/signerd/gen/signerd/admin/v1;adminv1b\x06proto3"
 
 var (
@@ -2079,7 +2657,7 @@ func file_signerd_admin_v1_key_proto_rawDescGZIP() []byte {
 }
 
 var file_signerd_admin_v1_key_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_signerd_admin_v1_key_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_signerd_admin_v1_key_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_signerd_admin_v1_key_proto_goTypes = []any{
 	(Environment)(0),                   // 0: signerd.admin.v1.Environment
 	(KeyVersionState)(0),               // 1: signerd.admin.v1.KeyVersionState
@@ -2089,94 +2667,121 @@ var file_signerd_admin_v1_key_proto_goTypes = []any{
 	(*CreateKeyResponse)(nil),          // 5: signerd.admin.v1.CreateKeyResponse
 	(*ImportKeyRequest)(nil),           // 6: signerd.admin.v1.ImportKeyRequest
 	(*ImportKeyResponse)(nil),          // 7: signerd.admin.v1.ImportKeyResponse
-	(*GetKeyRequest)(nil),              // 8: signerd.admin.v1.GetKeyRequest
-	(*GetKeyResponse)(nil),             // 9: signerd.admin.v1.GetKeyResponse
-	(*ListKeysRequest)(nil),            // 10: signerd.admin.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),           // 11: signerd.admin.v1.ListKeysResponse
-	(*UpdateKeyRequest)(nil),           // 12: signerd.admin.v1.UpdateKeyRequest
-	(*UpdateKeyResponse)(nil),          // 13: signerd.admin.v1.UpdateKeyResponse
-	(*EnableKeyRequest)(nil),           // 14: signerd.admin.v1.EnableKeyRequest
-	(*EnableKeyResponse)(nil),          // 15: signerd.admin.v1.EnableKeyResponse
-	(*DisableKeyRequest)(nil),          // 16: signerd.admin.v1.DisableKeyRequest
-	(*DisableKeyResponse)(nil),         // 17: signerd.admin.v1.DisableKeyResponse
-	(*CreateKeyVersionRequest)(nil),    // 18: signerd.admin.v1.CreateKeyVersionRequest
-	(*CreateKeyVersionResponse)(nil),   // 19: signerd.admin.v1.CreateKeyVersionResponse
-	(*ImportKeyVersionRequest)(nil),    // 20: signerd.admin.v1.ImportKeyVersionRequest
-	(*ImportKeyVersionResponse)(nil),   // 21: signerd.admin.v1.ImportKeyVersionResponse
-	(*ActivateKeyVersionRequest)(nil),  // 22: signerd.admin.v1.ActivateKeyVersionRequest
-	(*ActivateKeyVersionResponse)(nil), // 23: signerd.admin.v1.ActivateKeyVersionResponse
-	(*EnableKeyVersionRequest)(nil),    // 24: signerd.admin.v1.EnableKeyVersionRequest
-	(*EnableKeyVersionResponse)(nil),   // 25: signerd.admin.v1.EnableKeyVersionResponse
-	(*DisableKeyVersionRequest)(nil),   // 26: signerd.admin.v1.DisableKeyVersionRequest
-	(*DisableKeyVersionResponse)(nil),  // 27: signerd.admin.v1.DisableKeyVersionResponse
-	(*GetPublicKeyRequest)(nil),        // 28: signerd.admin.v1.GetPublicKeyRequest
-	(*GetPublicKeyResponse)(nil),       // 29: signerd.admin.v1.GetPublicKeyResponse
-	nil,                                // 30: signerd.admin.v1.Key.LabelsEntry
-	nil,                                // 31: signerd.admin.v1.CreateKeyRequest.LabelsEntry
-	nil,                                // 32: signerd.admin.v1.ImportKeyRequest.MaterialEntry
-	nil,                                // 33: signerd.admin.v1.ImportKeyRequest.LabelsEntry
-	nil,                                // 34: signerd.admin.v1.UpdateKeyRequest.LabelsEntry
-	nil,                                // 35: signerd.admin.v1.ImportKeyVersionRequest.MaterialEntry
-	(*timestamppb.Timestamp)(nil),      // 36: google.protobuf.Timestamp
+	(*CreateImportTicketRequest)(nil),  // 8: signerd.admin.v1.CreateImportTicketRequest
+	(*CreateImportTicketResponse)(nil), // 9: signerd.admin.v1.CreateImportTicketResponse
+	(*GetKeyRequest)(nil),              // 10: signerd.admin.v1.GetKeyRequest
+	(*GetKeyResponse)(nil),             // 11: signerd.admin.v1.GetKeyResponse
+	(*ListKeysRequest)(nil),            // 12: signerd.admin.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),           // 13: signerd.admin.v1.ListKeysResponse
+	(*UpdateKeyRequest)(nil),           // 14: signerd.admin.v1.UpdateKeyRequest
+	(*UpdateKeyResponse)(nil),          // 15: signerd.admin.v1.UpdateKeyResponse
+	(*EnableKeyRequest)(nil),           // 16: signerd.admin.v1.EnableKeyRequest
+	(*EnableKeyResponse)(nil),          // 17: signerd.admin.v1.EnableKeyResponse
+	(*DisableKeyRequest)(nil),          // 18: signerd.admin.v1.DisableKeyRequest
+	(*DisableKeyResponse)(nil),         // 19: signerd.admin.v1.DisableKeyResponse
+	(*CreateKeyVersionRequest)(nil),    // 20: signerd.admin.v1.CreateKeyVersionRequest
+	(*CreateKeyVersionResponse)(nil),   // 21: signerd.admin.v1.CreateKeyVersionResponse
+	(*ImportKeyVersionRequest)(nil),    // 22: signerd.admin.v1.ImportKeyVersionRequest
+	(*ImportKeyVersionResponse)(nil),   // 23: signerd.admin.v1.ImportKeyVersionResponse
+	(*ActivateKeyVersionRequest)(nil),  // 24: signerd.admin.v1.ActivateKeyVersionRequest
+	(*ActivateKeyVersionResponse)(nil), // 25: signerd.admin.v1.ActivateKeyVersionResponse
+	(*EnableKeyVersionRequest)(nil),    // 26: signerd.admin.v1.EnableKeyVersionRequest
+	(*EnableKeyVersionResponse)(nil),   // 27: signerd.admin.v1.EnableKeyVersionResponse
+	(*DisableKeyVersionRequest)(nil),   // 28: signerd.admin.v1.DisableKeyVersionRequest
+	(*DisableKeyVersionResponse)(nil),  // 29: signerd.admin.v1.DisableKeyVersionResponse
+	(*DestroyKeyVersionRequest)(nil),   // 30: signerd.admin.v1.DestroyKeyVersionRequest
+	(*DestroyKeyVersionResponse)(nil),  // 31: signerd.admin.v1.DestroyKeyVersionResponse
+	(*RestoreKeyVersionRequest)(nil),   // 32: signerd.admin.v1.RestoreKeyVersionRequest
+	(*RestoreKeyVersionResponse)(nil),  // 33: signerd.admin.v1.RestoreKeyVersionResponse
+	(*UpdateKeyVersionRequest)(nil),    // 34: signerd.admin.v1.UpdateKeyVersionRequest
+	(*UpdateKeyVersionResponse)(nil),   // 35: signerd.admin.v1.UpdateKeyVersionResponse
+	(*GetPublicKeyRequest)(nil),        // 36: signerd.admin.v1.GetPublicKeyRequest
+	(*GetPublicKeyResponse)(nil),       // 37: signerd.admin.v1.GetPublicKeyResponse
+	nil,                                // 38: signerd.admin.v1.Key.LabelsEntry
+	nil,                                // 39: signerd.admin.v1.CreateKeyRequest.LabelsEntry
+	nil,                                // 40: signerd.admin.v1.ImportKeyRequest.MaterialEntry
+	nil,                                // 41: signerd.admin.v1.ImportKeyRequest.LabelsEntry
+	nil,                                // 42: signerd.admin.v1.UpdateKeyRequest.LabelsEntry
+	nil,                                // 43: signerd.admin.v1.ImportKeyVersionRequest.MaterialEntry
+	(*timestamppb.Timestamp)(nil),      // 44: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 45: google.protobuf.Duration
 }
 var file_signerd_admin_v1_key_proto_depIdxs = []int32{
 	0,  // 0: signerd.admin.v1.Key.environment:type_name -> signerd.admin.v1.Environment
-	30, // 1: signerd.admin.v1.Key.labels:type_name -> signerd.admin.v1.Key.LabelsEntry
+	38, // 1: signerd.admin.v1.Key.labels:type_name -> signerd.admin.v1.Key.LabelsEntry
 	3,  // 2: signerd.admin.v1.Key.versions:type_name -> signerd.admin.v1.KeyVersion
-	36, // 3: signerd.admin.v1.Key.create_time:type_name -> google.protobuf.Timestamp
-	36, // 4: signerd.admin.v1.Key.update_time:type_name -> google.protobuf.Timestamp
+	44, // 3: signerd.admin.v1.Key.create_time:type_name -> google.protobuf.Timestamp
+	44, // 4: signerd.admin.v1.Key.update_time:type_name -> google.protobuf.Timestamp
 	1,  // 5: signerd.admin.v1.KeyVersion.state:type_name -> signerd.admin.v1.KeyVersionState
-	36, // 6: signerd.admin.v1.KeyVersion.create_time:type_name -> google.protobuf.Timestamp
-	0,  // 7: signerd.admin.v1.CreateKeyRequest.environment:type_name -> signerd.admin.v1.Environment
-	31, // 8: signerd.admin.v1.CreateKeyRequest.labels:type_name -> signerd.admin.v1.CreateKeyRequest.LabelsEntry
-	2,  // 9: signerd.admin.v1.CreateKeyResponse.key:type_name -> signerd.admin.v1.Key
-	0,  // 10: signerd.admin.v1.ImportKeyRequest.environment:type_name -> signerd.admin.v1.Environment
-	32, // 11: signerd.admin.v1.ImportKeyRequest.material:type_name -> signerd.admin.v1.ImportKeyRequest.MaterialEntry
-	33, // 12: signerd.admin.v1.ImportKeyRequest.labels:type_name -> signerd.admin.v1.ImportKeyRequest.LabelsEntry
-	2,  // 13: signerd.admin.v1.ImportKeyResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 14: signerd.admin.v1.GetKeyResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 15: signerd.admin.v1.ListKeysResponse.keys:type_name -> signerd.admin.v1.Key
-	34, // 16: signerd.admin.v1.UpdateKeyRequest.labels:type_name -> signerd.admin.v1.UpdateKeyRequest.LabelsEntry
-	2,  // 17: signerd.admin.v1.UpdateKeyResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 18: signerd.admin.v1.EnableKeyResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 19: signerd.admin.v1.DisableKeyResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 20: signerd.admin.v1.CreateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	35, // 21: signerd.admin.v1.ImportKeyVersionRequest.material:type_name -> signerd.admin.v1.ImportKeyVersionRequest.MaterialEntry
-	2,  // 22: signerd.admin.v1.ImportKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 23: signerd.admin.v1.ActivateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 24: signerd.admin.v1.EnableKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 25: signerd.admin.v1.DisableKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	4,  // 26: signerd.admin.v1.KeyService.CreateKey:input_type -> signerd.admin.v1.CreateKeyRequest
-	6,  // 27: signerd.admin.v1.KeyService.ImportKey:input_type -> signerd.admin.v1.ImportKeyRequest
-	8,  // 28: signerd.admin.v1.KeyService.GetKey:input_type -> signerd.admin.v1.GetKeyRequest
-	10, // 29: signerd.admin.v1.KeyService.ListKeys:input_type -> signerd.admin.v1.ListKeysRequest
-	12, // 30: signerd.admin.v1.KeyService.UpdateKey:input_type -> signerd.admin.v1.UpdateKeyRequest
-	14, // 31: signerd.admin.v1.KeyService.EnableKey:input_type -> signerd.admin.v1.EnableKeyRequest
-	16, // 32: signerd.admin.v1.KeyService.DisableKey:input_type -> signerd.admin.v1.DisableKeyRequest
-	18, // 33: signerd.admin.v1.KeyService.CreateKeyVersion:input_type -> signerd.admin.v1.CreateKeyVersionRequest
-	20, // 34: signerd.admin.v1.KeyService.ImportKeyVersion:input_type -> signerd.admin.v1.ImportKeyVersionRequest
-	22, // 35: signerd.admin.v1.KeyService.ActivateKeyVersion:input_type -> signerd.admin.v1.ActivateKeyVersionRequest
-	24, // 36: signerd.admin.v1.KeyService.EnableKeyVersion:input_type -> signerd.admin.v1.EnableKeyVersionRequest
-	26, // 37: signerd.admin.v1.KeyService.DisableKeyVersion:input_type -> signerd.admin.v1.DisableKeyVersionRequest
-	28, // 38: signerd.admin.v1.KeyService.GetPublicKey:input_type -> signerd.admin.v1.GetPublicKeyRequest
-	5,  // 39: signerd.admin.v1.KeyService.CreateKey:output_type -> signerd.admin.v1.CreateKeyResponse
-	7,  // 40: signerd.admin.v1.KeyService.ImportKey:output_type -> signerd.admin.v1.ImportKeyResponse
-	9,  // 41: signerd.admin.v1.KeyService.GetKey:output_type -> signerd.admin.v1.GetKeyResponse
-	11, // 42: signerd.admin.v1.KeyService.ListKeys:output_type -> signerd.admin.v1.ListKeysResponse
-	13, // 43: signerd.admin.v1.KeyService.UpdateKey:output_type -> signerd.admin.v1.UpdateKeyResponse
-	15, // 44: signerd.admin.v1.KeyService.EnableKey:output_type -> signerd.admin.v1.EnableKeyResponse
-	17, // 45: signerd.admin.v1.KeyService.DisableKey:output_type -> signerd.admin.v1.DisableKeyResponse
-	19, // 46: signerd.admin.v1.KeyService.CreateKeyVersion:output_type -> signerd.admin.v1.CreateKeyVersionResponse
-	21, // 47: signerd.admin.v1.KeyService.ImportKeyVersion:output_type -> signerd.admin.v1.ImportKeyVersionResponse
-	23, // 48: signerd.admin.v1.KeyService.ActivateKeyVersion:output_type -> signerd.admin.v1.ActivateKeyVersionResponse
-	25, // 49: signerd.admin.v1.KeyService.EnableKeyVersion:output_type -> signerd.admin.v1.EnableKeyVersionResponse
-	27, // 50: signerd.admin.v1.KeyService.DisableKeyVersion:output_type -> signerd.admin.v1.DisableKeyVersionResponse
-	29, // 51: signerd.admin.v1.KeyService.GetPublicKey:output_type -> signerd.admin.v1.GetPublicKeyResponse
-	39, // [39:52] is the sub-list for method output_type
-	26, // [26:39] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	44, // 6: signerd.admin.v1.KeyVersion.create_time:type_name -> google.protobuf.Timestamp
+	44, // 7: signerd.admin.v1.KeyVersion.destroy_time:type_name -> google.protobuf.Timestamp
+	44, // 8: signerd.admin.v1.KeyVersion.expire_time:type_name -> google.protobuf.Timestamp
+	0,  // 9: signerd.admin.v1.CreateKeyRequest.environment:type_name -> signerd.admin.v1.Environment
+	39, // 10: signerd.admin.v1.CreateKeyRequest.labels:type_name -> signerd.admin.v1.CreateKeyRequest.LabelsEntry
+	2,  // 11: signerd.admin.v1.CreateKeyResponse.key:type_name -> signerd.admin.v1.Key
+	0,  // 12: signerd.admin.v1.ImportKeyRequest.environment:type_name -> signerd.admin.v1.Environment
+	40, // 13: signerd.admin.v1.ImportKeyRequest.material:type_name -> signerd.admin.v1.ImportKeyRequest.MaterialEntry
+	41, // 14: signerd.admin.v1.ImportKeyRequest.labels:type_name -> signerd.admin.v1.ImportKeyRequest.LabelsEntry
+	2,  // 15: signerd.admin.v1.ImportKeyResponse.key:type_name -> signerd.admin.v1.Key
+	0,  // 16: signerd.admin.v1.CreateImportTicketRequest.environment:type_name -> signerd.admin.v1.Environment
+	45, // 17: signerd.admin.v1.CreateImportTicketRequest.ttl:type_name -> google.protobuf.Duration
+	44, // 18: signerd.admin.v1.CreateImportTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 19: signerd.admin.v1.GetKeyResponse.key:type_name -> signerd.admin.v1.Key
+	2,  // 20: signerd.admin.v1.ListKeysResponse.keys:type_name -> signerd.admin.v1.Key
+	42, // 21: signerd.admin.v1.UpdateKeyRequest.labels:type_name -> signerd.admin.v1.UpdateKeyRequest.LabelsEntry
+	2,  // 22: signerd.admin.v1.UpdateKeyResponse.key:type_name -> signerd.admin.v1.Key
+	2,  // 23: signerd.admin.v1.EnableKeyResponse.key:type_name -> signerd.admin.v1.Key
+	2,  // 24: signerd.admin.v1.DisableKeyResponse.key:type_name -> signerd.admin.v1.Key
+	2,  // 25: signerd.admin.v1.CreateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	43, // 26: signerd.admin.v1.ImportKeyVersionRequest.material:type_name -> signerd.admin.v1.ImportKeyVersionRequest.MaterialEntry
+	2,  // 27: signerd.admin.v1.ImportKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	2,  // 28: signerd.admin.v1.ActivateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	2,  // 29: signerd.admin.v1.EnableKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	2,  // 30: signerd.admin.v1.DisableKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	45, // 31: signerd.admin.v1.DestroyKeyVersionRequest.after:type_name -> google.protobuf.Duration
+	2,  // 32: signerd.admin.v1.DestroyKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	2,  // 33: signerd.admin.v1.RestoreKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	44, // 34: signerd.admin.v1.UpdateKeyVersionRequest.expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 35: signerd.admin.v1.UpdateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	4,  // 36: signerd.admin.v1.KeyService.CreateKey:input_type -> signerd.admin.v1.CreateKeyRequest
+	6,  // 37: signerd.admin.v1.KeyService.ImportKey:input_type -> signerd.admin.v1.ImportKeyRequest
+	8,  // 38: signerd.admin.v1.KeyService.CreateImportTicket:input_type -> signerd.admin.v1.CreateImportTicketRequest
+	10, // 39: signerd.admin.v1.KeyService.GetKey:input_type -> signerd.admin.v1.GetKeyRequest
+	12, // 40: signerd.admin.v1.KeyService.ListKeys:input_type -> signerd.admin.v1.ListKeysRequest
+	14, // 41: signerd.admin.v1.KeyService.UpdateKey:input_type -> signerd.admin.v1.UpdateKeyRequest
+	16, // 42: signerd.admin.v1.KeyService.EnableKey:input_type -> signerd.admin.v1.EnableKeyRequest
+	18, // 43: signerd.admin.v1.KeyService.DisableKey:input_type -> signerd.admin.v1.DisableKeyRequest
+	20, // 44: signerd.admin.v1.KeyService.CreateKeyVersion:input_type -> signerd.admin.v1.CreateKeyVersionRequest
+	22, // 45: signerd.admin.v1.KeyService.ImportKeyVersion:input_type -> signerd.admin.v1.ImportKeyVersionRequest
+	24, // 46: signerd.admin.v1.KeyService.ActivateKeyVersion:input_type -> signerd.admin.v1.ActivateKeyVersionRequest
+	26, // 47: signerd.admin.v1.KeyService.EnableKeyVersion:input_type -> signerd.admin.v1.EnableKeyVersionRequest
+	28, // 48: signerd.admin.v1.KeyService.DisableKeyVersion:input_type -> signerd.admin.v1.DisableKeyVersionRequest
+	30, // 49: signerd.admin.v1.KeyService.DestroyKeyVersion:input_type -> signerd.admin.v1.DestroyKeyVersionRequest
+	32, // 50: signerd.admin.v1.KeyService.RestoreKeyVersion:input_type -> signerd.admin.v1.RestoreKeyVersionRequest
+	34, // 51: signerd.admin.v1.KeyService.UpdateKeyVersion:input_type -> signerd.admin.v1.UpdateKeyVersionRequest
+	36, // 52: signerd.admin.v1.KeyService.GetPublicKey:input_type -> signerd.admin.v1.GetPublicKeyRequest
+	5,  // 53: signerd.admin.v1.KeyService.CreateKey:output_type -> signerd.admin.v1.CreateKeyResponse
+	7,  // 54: signerd.admin.v1.KeyService.ImportKey:output_type -> signerd.admin.v1.ImportKeyResponse
+	9,  // 55: signerd.admin.v1.KeyService.CreateImportTicket:output_type -> signerd.admin.v1.CreateImportTicketResponse
+	11, // 56: signerd.admin.v1.KeyService.GetKey:output_type -> signerd.admin.v1.GetKeyResponse
+	13, // 57: signerd.admin.v1.KeyService.ListKeys:output_type -> signerd.admin.v1.ListKeysResponse
+	15, // 58: signerd.admin.v1.KeyService.UpdateKey:output_type -> signerd.admin.v1.UpdateKeyResponse
+	17, // 59: signerd.admin.v1.KeyService.EnableKey:output_type -> signerd.admin.v1.EnableKeyResponse
+	19, // 60: signerd.admin.v1.KeyService.DisableKey:output_type -> signerd.admin.v1.DisableKeyResponse
+	21, // 61: signerd.admin.v1.KeyService.CreateKeyVersion:output_type -> signerd.admin.v1.CreateKeyVersionResponse
+	23, // 62: signerd.admin.v1.KeyService.ImportKeyVersion:output_type -> signerd.admin.v1.ImportKeyVersionResponse
+	25, // 63: signerd.admin.v1.KeyService.ActivateKeyVersion:output_type -> signerd.admin.v1.ActivateKeyVersionResponse
+	27, // 64: signerd.admin.v1.KeyService.EnableKeyVersion:output_type -> signerd.admin.v1.EnableKeyVersionResponse
+	29, // 65: signerd.admin.v1.KeyService.DisableKeyVersion:output_type -> signerd.admin.v1.DisableKeyVersionResponse
+	31, // 66: signerd.admin.v1.KeyService.DestroyKeyVersion:output_type -> signerd.admin.v1.DestroyKeyVersionResponse
+	33, // 67: signerd.admin.v1.KeyService.RestoreKeyVersion:output_type -> signerd.admin.v1.RestoreKeyVersionResponse
+	35, // 68: signerd.admin.v1.KeyService.UpdateKeyVersion:output_type -> signerd.admin.v1.UpdateKeyVersionResponse
+	37, // 69: signerd.admin.v1.KeyService.GetPublicKey:output_type -> signerd.admin.v1.GetPublicKeyResponse
+	53, // [53:70] is the sub-list for method output_type
+	36, // [36:53] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_signerd_admin_v1_key_proto_init() }
@@ -2190,7 +2795,7 @@ func file_signerd_admin_v1_key_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signerd_admin_v1_key_proto_rawDesc), len(file_signerd_admin_v1_key_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   34,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

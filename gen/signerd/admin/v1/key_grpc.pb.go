@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	KeyService_CreateKey_FullMethodName          = "/signerd.admin.v1.KeyService/CreateKey"
 	KeyService_ImportKey_FullMethodName          = "/signerd.admin.v1.KeyService/ImportKey"
+	KeyService_CreateImportTicket_FullMethodName = "/signerd.admin.v1.KeyService/CreateImportTicket"
 	KeyService_GetKey_FullMethodName             = "/signerd.admin.v1.KeyService/GetKey"
 	KeyService_ListKeys_FullMethodName           = "/signerd.admin.v1.KeyService/ListKeys"
 	KeyService_UpdateKey_FullMethodName          = "/signerd.admin.v1.KeyService/UpdateKey"
@@ -33,6 +34,9 @@ const (
 	KeyService_ActivateKeyVersion_FullMethodName = "/signerd.admin.v1.KeyService/ActivateKeyVersion"
 	KeyService_EnableKeyVersion_FullMethodName   = "/signerd.admin.v1.KeyService/EnableKeyVersion"
 	KeyService_DisableKeyVersion_FullMethodName  = "/signerd.admin.v1.KeyService/DisableKeyVersion"
+	KeyService_DestroyKeyVersion_FullMethodName  = "/signerd.admin.v1.KeyService/DestroyKeyVersion"
+	KeyService_RestoreKeyVersion_FullMethodName  = "/signerd.admin.v1.KeyService/RestoreKeyVersion"
+	KeyService_UpdateKeyVersion_FullMethodName   = "/signerd.admin.v1.KeyService/UpdateKeyVersion"
 	KeyService_GetPublicKey_FullMethodName       = "/signerd.admin.v1.KeyService/GetPublicKey"
 )
 
@@ -51,6 +55,10 @@ type KeyServiceClient interface {
 	// ImportKey makes a key from what the partner handed out. Its version 1 is ENABLED and active, or PENDING while a
 	// NOAH key still lacks its API key.
 	ImportKey(ctx context.Context, in *ImportKeyRequest, opts ...grpc.CallOption) (*ImportKeyResponse, error)
+	// CreateImportTicket makes a one-time public key for what the partner handed out for one key to be imported, so that
+	// whoever carries it cannot read it. The private half stays in signerd's memory until it is used, its time is over or
+	// signerd ends.
+	CreateImportTicket(ctx context.Context, in *CreateImportTicketRequest, opts ...grpc.CallOption) (*CreateImportTicketResponse, error)
 	// GetKey tells everything about a key but its material.
 	GetKey(ctx context.Context, in *GetKeyRequest, opts ...grpc.CallOption) (*GetKeyResponse, error)
 	// ListKeys lists the keys the caller may see, by name.
@@ -72,6 +80,13 @@ type KeyServiceClient interface {
 	EnableKeyVersion(ctx context.Context, in *EnableKeyVersionRequest, opts ...grpc.CallOption) (*EnableKeyVersionResponse, error)
 	// DisableKeyVersion stops a version from signing. The active version may be disabled: requests then get KEY_DISABLED.
 	DisableKeyVersion(ctx context.Context, in *DisableKeyVersionRequest, opts ...grpc.CallOption) (*DisableKeyVersionResponse, error)
+	// DestroyKeyVersion schedules the destruction of a version's material. From then on the version cannot sign. When its time has
+	// come signerd destroys the material by itself; until then RestoreKeyVersion undoes it.
+	DestroyKeyVersion(ctx context.Context, in *DestroyKeyVersionRequest, opts ...grpc.CallOption) (*DestroyKeyVersionResponse, error)
+	// RestoreKeyVersion takes back a destruction that is scheduled. The version is DISABLED then, or PENDING while its API key is missing.
+	RestoreKeyVersion(ctx context.Context, in *RestoreKeyVersionRequest, opts ...grpc.CallOption) (*RestoreKeyVersionResponse, error)
+	// UpdateKeyVersion says when a version expires at the partner.
+	UpdateKeyVersion(ctx context.Context, in *UpdateKeyVersionRequest, opts ...grpc.CallOption) (*UpdateKeyVersionResponse, error)
 	// GetPublicKey gives the public key of a version whose scheme has one.
 	GetPublicKey(ctx context.Context, in *GetPublicKeyRequest, opts ...grpc.CallOption) (*GetPublicKeyResponse, error)
 }
@@ -98,6 +113,16 @@ func (c *keyServiceClient) ImportKey(ctx context.Context, in *ImportKeyRequest, 
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ImportKeyResponse)
 	err := c.cc.Invoke(ctx, KeyService_ImportKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *keyServiceClient) CreateImportTicket(ctx context.Context, in *CreateImportTicketRequest, opts ...grpc.CallOption) (*CreateImportTicketResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateImportTicketResponse)
+	err := c.cc.Invoke(ctx, KeyService_CreateImportTicket_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -204,6 +229,36 @@ func (c *keyServiceClient) DisableKeyVersion(ctx context.Context, in *DisableKey
 	return out, nil
 }
 
+func (c *keyServiceClient) DestroyKeyVersion(ctx context.Context, in *DestroyKeyVersionRequest, opts ...grpc.CallOption) (*DestroyKeyVersionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DestroyKeyVersionResponse)
+	err := c.cc.Invoke(ctx, KeyService_DestroyKeyVersion_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *keyServiceClient) RestoreKeyVersion(ctx context.Context, in *RestoreKeyVersionRequest, opts ...grpc.CallOption) (*RestoreKeyVersionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RestoreKeyVersionResponse)
+	err := c.cc.Invoke(ctx, KeyService_RestoreKeyVersion_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *keyServiceClient) UpdateKeyVersion(ctx context.Context, in *UpdateKeyVersionRequest, opts ...grpc.CallOption) (*UpdateKeyVersionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateKeyVersionResponse)
+	err := c.cc.Invoke(ctx, KeyService_UpdateKeyVersion_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *keyServiceClient) GetPublicKey(ctx context.Context, in *GetPublicKeyRequest, opts ...grpc.CallOption) (*GetPublicKeyResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetPublicKeyResponse)
@@ -229,6 +284,10 @@ type KeyServiceServer interface {
 	// ImportKey makes a key from what the partner handed out. Its version 1 is ENABLED and active, or PENDING while a
 	// NOAH key still lacks its API key.
 	ImportKey(context.Context, *ImportKeyRequest) (*ImportKeyResponse, error)
+	// CreateImportTicket makes a one-time public key for what the partner handed out for one key to be imported, so that
+	// whoever carries it cannot read it. The private half stays in signerd's memory until it is used, its time is over or
+	// signerd ends.
+	CreateImportTicket(context.Context, *CreateImportTicketRequest) (*CreateImportTicketResponse, error)
 	// GetKey tells everything about a key but its material.
 	GetKey(context.Context, *GetKeyRequest) (*GetKeyResponse, error)
 	// ListKeys lists the keys the caller may see, by name.
@@ -250,6 +309,13 @@ type KeyServiceServer interface {
 	EnableKeyVersion(context.Context, *EnableKeyVersionRequest) (*EnableKeyVersionResponse, error)
 	// DisableKeyVersion stops a version from signing. The active version may be disabled: requests then get KEY_DISABLED.
 	DisableKeyVersion(context.Context, *DisableKeyVersionRequest) (*DisableKeyVersionResponse, error)
+	// DestroyKeyVersion schedules the destruction of a version's material. From then on the version cannot sign. When its time has
+	// come signerd destroys the material by itself; until then RestoreKeyVersion undoes it.
+	DestroyKeyVersion(context.Context, *DestroyKeyVersionRequest) (*DestroyKeyVersionResponse, error)
+	// RestoreKeyVersion takes back a destruction that is scheduled. The version is DISABLED then, or PENDING while its API key is missing.
+	RestoreKeyVersion(context.Context, *RestoreKeyVersionRequest) (*RestoreKeyVersionResponse, error)
+	// UpdateKeyVersion says when a version expires at the partner.
+	UpdateKeyVersion(context.Context, *UpdateKeyVersionRequest) (*UpdateKeyVersionResponse, error)
 	// GetPublicKey gives the public key of a version whose scheme has one.
 	GetPublicKey(context.Context, *GetPublicKeyRequest) (*GetPublicKeyResponse, error)
 	mustEmbedUnimplementedKeyServiceServer()
@@ -267,6 +333,9 @@ func (UnimplementedKeyServiceServer) CreateKey(context.Context, *CreateKeyReques
 }
 func (UnimplementedKeyServiceServer) ImportKey(context.Context, *ImportKeyRequest) (*ImportKeyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ImportKey not implemented")
+}
+func (UnimplementedKeyServiceServer) CreateImportTicket(context.Context, *CreateImportTicketRequest) (*CreateImportTicketResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateImportTicket not implemented")
 }
 func (UnimplementedKeyServiceServer) GetKey(context.Context, *GetKeyRequest) (*GetKeyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetKey not implemented")
@@ -297,6 +366,15 @@ func (UnimplementedKeyServiceServer) EnableKeyVersion(context.Context, *EnableKe
 }
 func (UnimplementedKeyServiceServer) DisableKeyVersion(context.Context, *DisableKeyVersionRequest) (*DisableKeyVersionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DisableKeyVersion not implemented")
+}
+func (UnimplementedKeyServiceServer) DestroyKeyVersion(context.Context, *DestroyKeyVersionRequest) (*DestroyKeyVersionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DestroyKeyVersion not implemented")
+}
+func (UnimplementedKeyServiceServer) RestoreKeyVersion(context.Context, *RestoreKeyVersionRequest) (*RestoreKeyVersionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RestoreKeyVersion not implemented")
+}
+func (UnimplementedKeyServiceServer) UpdateKeyVersion(context.Context, *UpdateKeyVersionRequest) (*UpdateKeyVersionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateKeyVersion not implemented")
 }
 func (UnimplementedKeyServiceServer) GetPublicKey(context.Context, *GetPublicKeyRequest) (*GetPublicKeyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetPublicKey not implemented")
@@ -354,6 +432,24 @@ func _KeyService_ImportKey_Handler(srv interface{}, ctx context.Context, dec fun
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(KeyServiceServer).ImportKey(ctx, req.(*ImportKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _KeyService_CreateImportTicket_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateImportTicketRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(KeyServiceServer).CreateImportTicket(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: KeyService_CreateImportTicket_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(KeyServiceServer).CreateImportTicket(ctx, req.(*CreateImportTicketRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -538,6 +634,60 @@ func _KeyService_DisableKeyVersion_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _KeyService_DestroyKeyVersion_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DestroyKeyVersionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(KeyServiceServer).DestroyKeyVersion(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: KeyService_DestroyKeyVersion_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(KeyServiceServer).DestroyKeyVersion(ctx, req.(*DestroyKeyVersionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _KeyService_RestoreKeyVersion_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RestoreKeyVersionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(KeyServiceServer).RestoreKeyVersion(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: KeyService_RestoreKeyVersion_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(KeyServiceServer).RestoreKeyVersion(ctx, req.(*RestoreKeyVersionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _KeyService_UpdateKeyVersion_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateKeyVersionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(KeyServiceServer).UpdateKeyVersion(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: KeyService_UpdateKeyVersion_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(KeyServiceServer).UpdateKeyVersion(ctx, req.(*UpdateKeyVersionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _KeyService_GetPublicKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetPublicKeyRequest)
 	if err := dec(in); err != nil {
@@ -570,6 +720,10 @@ var KeyService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ImportKey",
 			Handler:    _KeyService_ImportKey_Handler,
+		},
+		{
+			MethodName: "CreateImportTicket",
+			Handler:    _KeyService_CreateImportTicket_Handler,
 		},
 		{
 			MethodName: "GetKey",
@@ -610,6 +764,18 @@ var KeyService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DisableKeyVersion",
 			Handler:    _KeyService_DisableKeyVersion_Handler,
+		},
+		{
+			MethodName: "DestroyKeyVersion",
+			Handler:    _KeyService_DestroyKeyVersion_Handler,
+		},
+		{
+			MethodName: "RestoreKeyVersion",
+			Handler:    _KeyService_RestoreKeyVersion_Handler,
+		},
+		{
+			MethodName: "UpdateKeyVersion",
+			Handler:    _KeyService_UpdateKeyVersion_Handler,
 		},
 		{
 			MethodName: "GetPublicKey",

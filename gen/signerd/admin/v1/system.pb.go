@@ -7,6 +7,7 @@
 package adminv1
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -96,7 +97,21 @@ type GetStatusResponse struct {
 	AuditCopyLost uint64 `protobuf:"varint,16,opt,name=audit_copy_lost,json=auditCopyLost,proto3" json:"audit_copy_lost,omitempty"`
 	// What goes wrong with the audit log and stops nothing: checkpoints that are not kept, old files that are not compressed or
 	// deleted. Empty if nothing does.
-	AuditWarning  string `protobuf:"bytes,17,opt,name=audit_warning,json=auditWarning,proto3" json:"audit_warning,omitempty"`
+	AuditWarning string `protobuf:"bytes,17,opt,name=audit_warning,json=auditWarning,proto3" json:"audit_warning,omitempty"`
+	// By whom, when and why all signing was stopped; absent while it is not.
+	Freeze *FreezeState `protobuf:"bytes,18,opt,name=freeze,proto3" json:"freeze,omitempty"`
+	// How many versions are to be destroyed.
+	ScheduledDestructionCount uint32 `protobuf:"varint,30,opt,name=scheduled_destruction_count,json=scheduledDestructionCount,proto3" json:"scheduled_destruction_count,omitempty"`
+	// When the next of them is; absent if there is none.
+	NextDestroyTime *timestamppb.Timestamp `protobuf:"bytes,31,opt,name=next_destroy_time,json=nextDestroyTime,proto3" json:"next_destroy_time,omitempty"`
+	// How many versions expire within 30 days; those that are DESTROYED do not count here and below.
+	ExpiringVersionCount uint32 `protobuf:"varint,32,opt,name=expiring_version_count,json=expiringVersionCount,proto3" json:"expiring_version_count,omitempty"`
+	// How many have expired.
+	ExpiredVersionCount uint32 `protobuf:"varint,33,opt,name=expired_version_count,json=expiredVersionCount,proto3" json:"expired_version_count,omitempty"`
+	// How far the process keeps to FIPS 140-3: "off", "on", or "only", where whatever its module does not do is refused.
+	Fips140 string `protobuf:"bytes,40,opt,name=fips140,proto3" json:"fips140,omitempty"`
+	// The version of the Go Cryptographic Module in force, such as "v1.0.0"; "latest" for that of the Go release.
+	CryptoModule  string `protobuf:"bytes,41,opt,name=crypto_module,json=cryptoModule,proto3" json:"crypto_module,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -250,12 +265,437 @@ func (x *GetStatusResponse) GetAuditWarning() string {
 	return ""
 }
 
+func (x *GetStatusResponse) GetFreeze() *FreezeState {
+	if x != nil {
+		return x.Freeze
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetScheduledDestructionCount() uint32 {
+	if x != nil {
+		return x.ScheduledDestructionCount
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetNextDestroyTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextDestroyTime
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetExpiringVersionCount() uint32 {
+	if x != nil {
+		return x.ExpiringVersionCount
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetExpiredVersionCount() uint32 {
+	if x != nil {
+		return x.ExpiredVersionCount
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetFips140() string {
+	if x != nil {
+		return x.Fips140
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetCryptoModule() string {
+	if x != nil {
+		return x.CryptoModule
+	}
+	return ""
+}
+
+// RotateRootKeyRequest asks for every record to be sealed anew.
+type RotateRootKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateRootKeyRequest) Reset() {
+	*x = RotateRootKeyRequest{}
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateRootKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateRootKeyRequest) ProtoMessage() {}
+
+func (x *RotateRootKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateRootKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateRootKeyRequest) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{2}
+}
+
+// RotateRootKeyResponse is progress, or at last the result.
+type RotateRootKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many records are sealed anew.
+	Done uint64 `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
+	// How many there are.
+	Total uint64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	// Names the root key that opens the store now; only in the last message.
+	RootKeyId     string `protobuf:"bytes,3,opt,name=root_key_id,json=rootKeyId,proto3" json:"root_key_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateRootKeyResponse) Reset() {
+	*x = RotateRootKeyResponse{}
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateRootKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateRootKeyResponse) ProtoMessage() {}
+
+func (x *RotateRootKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateRootKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateRootKeyResponse) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RotateRootKeyResponse) GetDone() uint64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *RotateRootKeyResponse) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *RotateRootKeyResponse) GetRootKeyId() string {
+	if x != nil {
+		return x.RootKeyId
+	}
+	return ""
+}
+
+// FreezeState is a stop of all signing.
+type FreezeState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why, as the operator wrote it.
+	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The caller that stopped it.
+	Author string `protobuf:"bytes,2,opt,name=author,proto3" json:"author,omitempty"`
+	// Since when.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FreezeState) Reset() {
+	*x = FreezeState{}
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FreezeState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FreezeState) ProtoMessage() {}
+
+func (x *FreezeState) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FreezeState.ProtoReflect.Descriptor instead.
+func (*FreezeState) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *FreezeState) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *FreezeState) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *FreezeState) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+// FreezeRequest says why signing is to stop.
+type FreezeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For the record and for whoever asks for the status; callers that want a signature are not told.
+	Reason        string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FreezeRequest) Reset() {
+	*x = FreezeRequest{}
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FreezeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FreezeRequest) ProtoMessage() {}
+
+func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FreezeRequest.ProtoReflect.Descriptor instead.
+func (*FreezeRequest) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *FreezeRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// FreezeResponse tells the outcome.
+type FreezeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The freeze in force: if there was one already, that one.
+	Freeze *FreezeState `protobuf:"bytes,1,opt,name=freeze,proto3" json:"freeze,omitempty"`
+	// False if signing was stopped already, and nothing changed.
+	Changed bool `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
+	// The store's change counter at the freeze in force.
+	Generation    uint64 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FreezeResponse) Reset() {
+	*x = FreezeResponse{}
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FreezeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FreezeResponse) ProtoMessage() {}
+
+func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FreezeResponse.ProtoReflect.Descriptor instead.
+func (*FreezeResponse) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *FreezeResponse) GetFreeze() *FreezeState {
+	if x != nil {
+		return x.Freeze
+	}
+	return nil
+}
+
+func (x *FreezeResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *FreezeResponse) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+// UnfreezeRequest lets signing go on.
+type UnfreezeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnfreezeRequest) Reset() {
+	*x = UnfreezeRequest{}
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnfreezeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnfreezeRequest) ProtoMessage() {}
+
+func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnfreezeRequest.ProtoReflect.Descriptor instead.
+func (*UnfreezeRequest) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{7}
+}
+
+// UnfreezeResponse tells the outcome.
+type UnfreezeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The freeze that ended; absent if there was none.
+	Ended *FreezeState `protobuf:"bytes,1,opt,name=ended,proto3" json:"ended,omitempty"`
+	// False if signing was not stopped, and nothing changed.
+	Changed bool `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
+	// The store's change counter at the change that lets signing go on; 0 if there never was a freeze.
+	Generation    uint64 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnfreezeResponse) Reset() {
+	*x = UnfreezeResponse{}
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnfreezeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnfreezeResponse) ProtoMessage() {}
+
+func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnfreezeResponse.ProtoReflect.Descriptor instead.
+func (*UnfreezeResponse) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *UnfreezeResponse) GetEnded() *FreezeState {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
+func (x *UnfreezeResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *UnfreezeResponse) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
 var File_signerd_admin_v1_system_proto protoreflect.FileDescriptor
 
 const file_signerd_admin_v1_system_proto_rawDesc = "" +
 	"\n" +
-	"\x1dsignerd/admin/v1/system.proto\x12\x10signerd.admin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xed\x04\n" +
+	"\x1dsignerd/admin/v1/system.proto\x12\x10signerd.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
+	"\x10GetStatusRequest\"\xd5\a\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aserving\x18\x01 \x01(\bR\aserving\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
@@ -277,9 +717,44 @@ const file_signerd_admin_v1_system_proto_rawDesc = "" +
 	"\vaudit_fault\x18\x0f \x01(\tR\n" +
 	"auditFault\x12&\n" +
 	"\x0faudit_copy_lost\x18\x10 \x01(\x04R\rauditCopyLost\x12#\n" +
-	"\raudit_warning\x18\x11 \x01(\tR\fauditWarning2e\n" +
+	"\raudit_warning\x18\x11 \x01(\tR\fauditWarning\x125\n" +
+	"\x06freeze\x18\x12 \x01(\v2\x1d.signerd.admin.v1.FreezeStateR\x06freeze\x12>\n" +
+	"\x1bscheduled_destruction_count\x18\x1e \x01(\rR\x19scheduledDestructionCount\x12F\n" +
+	"\x11next_destroy_time\x18\x1f \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextDestroyTime\x124\n" +
+	"\x16expiring_version_count\x18  \x01(\rR\x14expiringVersionCount\x122\n" +
+	"\x15expired_version_count\x18! \x01(\rR\x13expiredVersionCount\x12\x18\n" +
+	"\afips140\x18( \x01(\tR\afips140\x12#\n" +
+	"\rcrypto_module\x18) \x01(\tR\fcryptoModule\"\x16\n" +
+	"\x14RotateRootKeyRequest\"a\n" +
+	"\x15RotateRootKeyResponse\x12\x12\n" +
+	"\x04done\x18\x01 \x01(\x04R\x04done\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x04R\x05total\x12\x1e\n" +
+	"\vroot_key_id\x18\x03 \x01(\tR\trootKeyId\"m\n" +
+	"\vFreezeState\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06author\x18\x02 \x01(\tR\x06author\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"3\n" +
+	"\rFreezeRequest\x12\"\n" +
+	"\x06reason\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05 \x01(\x80\bR\x06reason\"\x81\x01\n" +
+	"\x0eFreezeResponse\x125\n" +
+	"\x06freeze\x18\x01 \x01(\v2\x1d.signerd.admin.v1.FreezeStateR\x06freeze\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04R\n" +
+	"generation\"\x11\n" +
+	"\x0fUnfreezeRequest\"\x81\x01\n" +
+	"\x10UnfreezeResponse\x123\n" +
+	"\x05ended\x18\x01 \x01(\v2\x1d.signerd.admin.v1.FreezeStateR\x05ended\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04R\n" +
+	"generation2\xe9\x02\n" +
 	"\rSystemService\x12T\n" +
-	"\tGetStatus\x12\".signerd.admin.v1.GetStatusRequest\x1a#.signerd.admin.v1.GetStatusResponseB9Z7github.com/signerd/signerd/gen/signerd/admin/v1;adminv1b\x06proto3"
+	"\tGetStatus\x12\".signerd.admin.v1.GetStatusRequest\x1a#.signerd.admin.v1.GetStatusResponse\x12b\n" +
+	"\rRotateRootKey\x12&.signerd.admin.v1.RotateRootKeyRequest\x1a'.signerd.admin.v1.RotateRootKeyResponse0\x01\x12K\n" +
+	"\x06Freeze\x12\x1f.signerd.admin.v1.FreezeRequest\x1a .signerd.admin.v1.FreezeResponse\x12Q\n" +
+	"\bUnfreeze\x12!.signerd.admin.v1.UnfreezeRequest\x1a\".signerd.admin.v1.UnfreezeResponseB9Z7github.com/signerd/signerd/gen/signerd/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_signerd_admin_v1_system_proto_rawDescOnce sync.Once
@@ -293,21 +768,39 @@ func file_signerd_admin_v1_system_proto_rawDescGZIP() []byte {
 	return file_signerd_admin_v1_system_proto_rawDescData
 }
 
-var file_signerd_admin_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_signerd_admin_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_signerd_admin_v1_system_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),      // 0: signerd.admin.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),     // 1: signerd.admin.v1.GetStatusResponse
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*RotateRootKeyRequest)(nil),  // 2: signerd.admin.v1.RotateRootKeyRequest
+	(*RotateRootKeyResponse)(nil), // 3: signerd.admin.v1.RotateRootKeyResponse
+	(*FreezeState)(nil),           // 4: signerd.admin.v1.FreezeState
+	(*FreezeRequest)(nil),         // 5: signerd.admin.v1.FreezeRequest
+	(*FreezeResponse)(nil),        // 6: signerd.admin.v1.FreezeResponse
+	(*UnfreezeRequest)(nil),       // 7: signerd.admin.v1.UnfreezeRequest
+	(*UnfreezeResponse)(nil),      // 8: signerd.admin.v1.UnfreezeResponse
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
 }
 var file_signerd_admin_v1_system_proto_depIdxs = []int32{
-	2, // 0: signerd.admin.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
-	0, // 1: signerd.admin.v1.SystemService.GetStatus:input_type -> signerd.admin.v1.GetStatusRequest
-	1, // 2: signerd.admin.v1.SystemService.GetStatus:output_type -> signerd.admin.v1.GetStatusResponse
-	2, // [2:3] is the sub-list for method output_type
-	1, // [1:2] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	9,  // 0: signerd.admin.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
+	4,  // 1: signerd.admin.v1.GetStatusResponse.freeze:type_name -> signerd.admin.v1.FreezeState
+	9,  // 2: signerd.admin.v1.GetStatusResponse.next_destroy_time:type_name -> google.protobuf.Timestamp
+	9,  // 3: signerd.admin.v1.FreezeState.time:type_name -> google.protobuf.Timestamp
+	4,  // 4: signerd.admin.v1.FreezeResponse.freeze:type_name -> signerd.admin.v1.FreezeState
+	4,  // 5: signerd.admin.v1.UnfreezeResponse.ended:type_name -> signerd.admin.v1.FreezeState
+	0,  // 6: signerd.admin.v1.SystemService.GetStatus:input_type -> signerd.admin.v1.GetStatusRequest
+	2,  // 7: signerd.admin.v1.SystemService.RotateRootKey:input_type -> signerd.admin.v1.RotateRootKeyRequest
+	5,  // 8: signerd.admin.v1.SystemService.Freeze:input_type -> signerd.admin.v1.FreezeRequest
+	7,  // 9: signerd.admin.v1.SystemService.Unfreeze:input_type -> signerd.admin.v1.UnfreezeRequest
+	1,  // 10: signerd.admin.v1.SystemService.GetStatus:output_type -> signerd.admin.v1.GetStatusResponse
+	3,  // 11: signerd.admin.v1.SystemService.RotateRootKey:output_type -> signerd.admin.v1.RotateRootKeyResponse
+	6,  // 12: signerd.admin.v1.SystemService.Freeze:output_type -> signerd.admin.v1.FreezeResponse
+	8,  // 13: signerd.admin.v1.SystemService.Unfreeze:output_type -> signerd.admin.v1.UnfreezeResponse
+	10, // [10:14] is the sub-list for method output_type
+	6,  // [6:10] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_signerd_admin_v1_system_proto_init() }
@@ -321,7 +814,7 @@ func file_signerd_admin_v1_system_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signerd_admin_v1_system_proto_rawDesc), len(file_signerd_admin_v1_system_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,17 +19,30 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	SystemService_GetStatus_FullMethodName = "/signerd.admin.v1.SystemService/GetStatus"
+	SystemService_GetStatus_FullMethodName     = "/signerd.admin.v1.SystemService/GetStatus"
+	SystemService_RotateRootKey_FullMethodName = "/signerd.admin.v1.SystemService/RotateRootKey"
+	SystemService_Freeze_FullMethodName        = "/signerd.admin.v1.SystemService/Freeze"
+	SystemService_Unfreeze_FullMethodName      = "/signerd.admin.v1.SystemService/Unfreeze"
 )
 
 // SystemServiceClient is the client API for SystemService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// SystemService tells how signerd itself is doing.
+// SystemService tells how signerd itself is doing, and stops all signing.
 type SystemServiceClient interface {
 	// GetStatus tells whether signerd serves, and if not, why.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
+	// RotateRootKey seals every record of the store anew under a new data key, wrapped by the root key that the configuration names
+	// as the next, or by the one in use. Signing goes on meanwhile. After it the old root key opens nothing in the store; copies of
+	// the store from before still open with it. The last message has the result.
+	RotateRootKey(ctx context.Context, in *RotateRootKeyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RotateRootKeyResponse], error)
+	// Freeze stops all signing until Unfreeze, restarts included: signatures and Noon sessions are refused with UNAVAILABLE,
+	// reason FROZEN, and Noon logins under way come to nothing. Once it is answered, signerd hands none out any more. Everything
+	// else goes on. While all is frozen already it changes nothing, and says since when.
+	Freeze(ctx context.Context, in *FreezeRequest, opts ...grpc.CallOption) (*FreezeResponse, error)
+	// Unfreeze lets signing go on. While nothing is frozen it changes nothing.
+	Unfreeze(ctx context.Context, in *UnfreezeRequest, opts ...grpc.CallOption) (*UnfreezeResponse, error)
 }
 
 type systemServiceClient struct {
@@ -50,14 +63,63 @@ func (c *systemServiceClient) GetStatus(ctx context.Context, in *GetStatusReques
 	return out, nil
 }
 
+func (c *systemServiceClient) RotateRootKey(ctx context.Context, in *RotateRootKeyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RotateRootKeyResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &SystemService_ServiceDesc.Streams[0], SystemService_RotateRootKey_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[RotateRootKeyRequest, RotateRootKeyResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SystemService_RotateRootKeyClient = grpc.ServerStreamingClient[RotateRootKeyResponse]
+
+func (c *systemServiceClient) Freeze(ctx context.Context, in *FreezeRequest, opts ...grpc.CallOption) (*FreezeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FreezeResponse)
+	err := c.cc.Invoke(ctx, SystemService_Freeze_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *systemServiceClient) Unfreeze(ctx context.Context, in *UnfreezeRequest, opts ...grpc.CallOption) (*UnfreezeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnfreezeResponse)
+	err := c.cc.Invoke(ctx, SystemService_Unfreeze_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SystemServiceServer is the server API for SystemService service.
 // All implementations must embed UnimplementedSystemServiceServer
 // for forward compatibility.
 //
-// SystemService tells how signerd itself is doing.
+// SystemService tells how signerd itself is doing, and stops all signing.
 type SystemServiceServer interface {
 	// GetStatus tells whether signerd serves, and if not, why.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
+	// RotateRootKey seals every record of the store anew under a new data key, wrapped by the root key that the configuration names
+	// as the next, or by the one in use. Signing goes on meanwhile. After it the old root key opens nothing in the store; copies of
+	// the store from before still open with it. The last message has the result.
+	RotateRootKey(*RotateRootKeyRequest, grpc.ServerStreamingServer[RotateRootKeyResponse]) error
+	// Freeze stops all signing until Unfreeze, restarts included: signatures and Noon sessions are refused with UNAVAILABLE,
+	// reason FROZEN, and Noon logins under way come to nothing. Once it is answered, signerd hands none out any more. Everything
+	// else goes on. While all is frozen already it changes nothing, and says since when.
+	Freeze(context.Context, *FreezeRequest) (*FreezeResponse, error)
+	// Unfreeze lets signing go on. While nothing is frozen it changes nothing.
+	Unfreeze(context.Context, *UnfreezeRequest) (*UnfreezeResponse, error)
 	mustEmbedUnimplementedSystemServiceServer()
 }
 
@@ -70,6 +132,15 @@ type UnimplementedSystemServiceServer struct{}
 
 func (UnimplementedSystemServiceServer) GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStatus not implemented")
+}
+func (UnimplementedSystemServiceServer) RotateRootKey(*RotateRootKeyRequest, grpc.ServerStreamingServer[RotateRootKeyResponse]) error {
+	return status.Error(codes.Unimplemented, "method RotateRootKey not implemented")
+}
+func (UnimplementedSystemServiceServer) Freeze(context.Context, *FreezeRequest) (*FreezeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Freeze not implemented")
+}
+func (UnimplementedSystemServiceServer) Unfreeze(context.Context, *UnfreezeRequest) (*UnfreezeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Unfreeze not implemented")
 }
 func (UnimplementedSystemServiceServer) mustEmbedUnimplementedSystemServiceServer() {}
 func (UnimplementedSystemServiceServer) testEmbeddedByValue()                       {}
@@ -110,6 +181,53 @@ func _SystemService_GetStatus_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SystemService_RotateRootKey_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(RotateRootKeyRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(SystemServiceServer).RotateRootKey(m, &grpc.GenericServerStream[RotateRootKeyRequest, RotateRootKeyResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SystemService_RotateRootKeyServer = grpc.ServerStreamingServer[RotateRootKeyResponse]
+
+func _SystemService_Freeze_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FreezeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SystemServiceServer).Freeze(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SystemService_Freeze_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SystemServiceServer).Freeze(ctx, req.(*FreezeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SystemService_Unfreeze_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnfreezeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SystemServiceServer).Unfreeze(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SystemService_Unfreeze_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SystemServiceServer).Unfreeze(ctx, req.(*UnfreezeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SystemService_ServiceDesc is the grpc.ServiceDesc for SystemService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -121,7 +239,21 @@ var SystemService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "GetStatus",
 			Handler:    _SystemService_GetStatus_Handler,
 		},
+		{
+			MethodName: "Freeze",
+			Handler:    _SystemService_Freeze_Handler,
+		},
+		{
+			MethodName: "Unfreeze",
+			Handler:    _SystemService_Unfreeze_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "RotateRootKey",
+			Handler:       _SystemService_RotateRootKey_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "signerd/admin/v1/system.proto",
 }

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/signerd/signerd/internal/config"
+	"github.com/signerd/signerd/internal/rootkey"
+	"github.com/signerd/signerd/internal/secret"
+	"github.com/signerd/signerd/keystore"
+)
+
+// rootKey makes the root key that the configuration names. One that is elsewhere is not asked yet. isNew says that nothing was ever
+// wrapped with it: a passphrase is then typed twice.
+func rootKey(ctx context.Context, c config.RootKey, isNew bool) (keystore.RootKey, error) {
+	switch {
+	case c.Passphrase.Parameters != "":
+		passphrase, err := readPassphrase(ctx, c.Passphrase, isNew)
+		if err != nil {
+			return nil, err
+		}
+		return rootkey.OpenPassphrase(c.Passphrase.Parameters, passphrase)
+	case c.KMS.Socket != "":
+		return rootkey.NewKMS(c.KMS.Socket, time.Duration(c.KMS.Timeout)), nil
+	case c.Transit.Address != "":
+		t := c.Transit
+		return rootkey.NewTransit(rootkey.TransitConfig{
+			Address: t.Address, Mount: t.Mount, Key: t.Key, TokenFile: t.TokenFile, CAFile: t.CAFile, Timeout: time.Duration(t.Timeout),
+		})
+	}
+	return rootkey.OpenFile(c.File)
+}
+
+func readPassphrase(ctx context.Context, c config.Passphrase, isNew bool) (secret.Bytes, error) {
+	switch {
+	case c.Credential != "":
+		return rootkey.PassphraseFromCredential(c.Credential)
+	case c.Terminal:
+		return rootkey.PassphraseFromTerminal(ctx, rootkey.ControllingTerminal, isNew)
+	}
+	return rootkey.PassphraseFromFD(c.FD)
+}
+
+// makeRootKey makes what init makes for the provider.
+func makeRootKey(c config.RootKey) error {
+	if c.File != "" {
+		return rootkey.CreateFile(c.File)
+	}
+	return rootkey.CreateParameters(c.Passphrase.Parameters)
+}
+
+// makeNextRootKey is `signerd root-key FILE`.
+func makeNextRootKey(path string, stdout io.Writer) error {
+	if err := rootkey.CreateFile(path); err != nil {
+		return fmt.Errorf("making a root key: %w", err)
+	}
+	_, _ = fmt.Fprintf(stdout, "made the root key %s: keep a copy where the store is not\nnext: name it as next_root_key.file, send SIGHUP, and then signerctl root-key rotate\n", path)
+	return nil
+}
+
+// nextRootKey opens the root key to come that a configuration names; nil if it names none.
+func nextRootKey(c *config.Config) (keystore.RootKey, error) {
+	if c.NextRootKey.File == "" {
+		return nil, nil
+	}
+	return rootkey.OpenFile(c.NextRootKey.File)
+}
+
+// How long signerd waits before it asks again for a root key that was not available: the first time, and at most.
+const (
+	firstPause   = time.Second
+	longestPause = 30 * time.Second
+)
+
+// patiently does something again and again while the root key is not available; away is told why, and in how long it is done again.
+func patiently(ctx context.Context, do func() error, away func(err error, pause time.Duration)) error {
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		err := do()
+		if ctx.Err() != nil || !errors.Is(err, keystore.ErrRootKeyUnavailable) {
+			return err
+		}
+		away(err, pause)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
+}
+
+// pluginLook is how often a KMS plugin's status is asked for, as API servers of Kubernetes do.
+const pluginLook = time.Minute
+
+// watchRootKey logs what a KMS plugin says of its key, until stop is called. Serving does not depend on it.
+func watchRootKey(root keystore.RootKey, log *slog.Logger) (stop func()) {
+	kms, ok := root.(*rootkey.KMS)
+	if !ok {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ticker := time.NewTicker(pluginLook)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		kms.Watch(ctx, ticker.C, func(keyID string, err error) {
+			if err != nil {
+				log.Warn("the KMS plugin is not well; what is loaded is served on, but a start would wait for it", "cause", err.Error())
+				return
+			}
+			log.Info("the KMS plugin is well", "key_id", keyID, "keyring_key_id", kms.KeyID())
+		})
+	}()
+	return func() {
+		cancel()
+		<-done
+		ticker.Stop()
+	}
+}

@@ -1,0 +1,185 @@
+// Package importticket lets whoever holds a key's secrets seal them for one signerd, so that the person who carries them cannot
+// read them: tickets, which are one-time public keys bound to what may be imported, and files sealed for them (HPKE, RFC 9180:
+// DHKEM(P-384, HKDF-SHA384), HKDF-SHA384, AES-256-GCM).
+//
+// It is for server, which makes tickets and opens files, and for signerctl, which seals. It keeps nothing and knows no partner.
+package importticket
+
+import (
+	"bytes"
+	"crypto/ecdh"
+	"crypto/hpke"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"strings"
+	"time"
+)
+
+// Bounds of what is parsed, in bytes.
+const (
+	MaxTicketBytes = 8 << 10
+	MaxSealedBytes = 1 << 20
+	// MaxMaterialBytes bounds all parts of a key together, as they are sealed.
+	MaxMaterialBytes = 512 << 10
+)
+
+// Errors that callers test for. None quotes what it is about.
+var (
+	// ErrTicket says that a text is no ticket.
+	ErrTicket = errors.New("it is no import ticket of a format that this program reads")
+	// ErrSealed says that a file is not sealed, is damaged, or was sealed for another ticket.
+	ErrSealed = errors.New("it is no sealed file for this ticket, or is damaged")
+	// ErrNotAllowed says that the cryptography in force cannot do HPKE, as under FIPS 140-3.
+	ErrNotAllowed = errors.New("the cryptographic module in force does not allow HPKE")
+)
+
+const (
+	format     = 1
+	typeTicket = "SIGNERD IMPORT TICKET"
+	typeSealed = "SIGNERD SEALED IMPORT"
+	idSize     = 16
+	pointSize  = 97 // an uncompressed P-384 point
+)
+
+// ID names a ticket.
+type ID [idSize]byte
+
+// Ticket is a one-time public key and what it is good for. Everything in it is bound to what is sealed for it.
+type Ticket struct {
+	ID          ID
+	Name        string
+	Scheme      string
+	Environment string
+	// Expires is in whole seconds.
+	Expires   time.Time
+	PublicKey []byte
+}
+
+type ticketBody struct {
+	Format      int    `json:"format"`
+	ID          []byte `json:"id"`
+	Name        string `json:"name"`
+	Scheme      string `json:"scheme"`
+	Environment string `json:"environment"`
+	Expires     int64  `json:"expires"`
+	PublicKey   []byte `json:"public_key"`
+}
+
+// New makes a ticket with a key of its own. Errors: ErrNotAllowed.
+func New(name, scheme, environment string, expires time.Time) (t Ticket, private hpke.PrivateKey, err error) {
+	err = allowed(func() error {
+		private, err = hpke.DHKEM(ecdh.P384()).GenerateKey()
+		if err != nil {
+			return err
+		}
+		t = Ticket{Name: name, Scheme: scheme, Environment: environment, Expires: expires.UTC().Truncate(time.Second), PublicKey: private.PublicKey().Bytes()}
+		_, _ = rand.Read(t.ID[:])
+		// That it can be used is found out before it is given away.
+		_, err := hpke.Seal(private.PublicKey(), hpke.HKDFSHA384(), hpke.AES256GCM(), t.Info(), nil)
+		return err
+	})
+	if err != nil {
+		return Ticket{}, nil, err
+	}
+	return t, private, nil
+}
+
+// allowed turns whatever HPKE says of itself, a panic included, into ErrNotAllowed.
+func allowed(do func() error) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = ErrNotAllowed
+		}
+	}()
+	if do() != nil {
+		return ErrNotAllowed
+	}
+	return nil
+}
+
+// Info is the HPKE info of all that is sealed for the ticket: each field after its length, so that no two tickets have the same.
+func (t Ticket) Info() []byte {
+	out := []byte("signerd sealed import v1")
+	for _, field := range [][]byte{t.ID[:], []byte(t.Name), []byte(t.Scheme), []byte(t.Environment),
+		binary.BigEndian.AppendUint64(nil, uint64(t.Expires.Unix())), t.PublicKey} {
+		out = binary.BigEndian.AppendUint32(out, uint32(len(field)))
+		out = append(out, field...)
+	}
+	return out
+}
+
+// Fingerprint tells this ticket from every other, for people to compare: 128 bits in eight groups.
+func (t Ticket) Fingerprint() string {
+	sum := sha256.Sum256(t.Info())
+	text := hex.EncodeToString(sum[:16])
+	var groups []string
+	for i := 0; i < len(text); i += 4 {
+		groups = append(groups, text[i:i+4])
+	}
+	return strings.Join(groups, "-")
+}
+
+// Text is the ticket as it travels.
+func (t Ticket) Text() ([]byte, error) {
+	body, err := json.Marshal(ticketBody{format, t.ID[:], t.Name, t.Scheme, t.Environment, t.Expires.Unix(), t.PublicKey})
+	if err != nil {
+		return nil, fmt.Errorf("encoding a ticket: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: typeTicket, Bytes: body}), nil
+}
+
+// Parse reads a ticket. Errors: ErrTicket.
+func Parse(text []byte) (Ticket, error) {
+	body, err := block(text, MaxTicketBytes, typeTicket)
+	if err != nil {
+		return Ticket{}, ErrTicket
+	}
+	var b ticketBody
+	if err := decode(body, &b); err != nil || b.Format != format || len(b.ID) != idSize || len(b.PublicKey) != pointSize || b.Expires < 0 {
+		return Ticket{}, ErrTicket
+	}
+	if _, err := ecdh.P384().NewPublicKey(b.PublicKey); err != nil {
+		return Ticket{}, ErrTicket
+	}
+	return Ticket{ID(b.ID), b.Name, b.Scheme, b.Environment, time.Unix(b.Expires, 0).UTC(), b.PublicKey}, nil
+}
+
+// block gives the content of a text that is one PEM block and nothing else.
+func block(text []byte, limit int, wanted string) ([]byte, error) {
+	if len(text) > limit {
+		return nil, errors.New("it is too long")
+	}
+	p, rest := pem.Decode(text)
+	if p == nil || p.Type != wanted || len(p.Headers) > 0 || len(bytes.TrimSpace(rest)) > 0 || !bytes.HasPrefix(text, []byte("-----BEGIN "+wanted)) {
+		return nil, errors.New("it is not one block")
+	}
+	return p.Bytes, nil
+}
+
+// decode reads exactly one JSON value that holds nothing unknown.
+func decode(b []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return errors.New("its content cannot be read") // not encoding/json's words, which quote it
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return errors.New("its content does not end")
+	}
+	return nil
+}
+
+// Wipe overwrites all parts of a key.
+func Wipe(material map[string][]byte) {
+	for part := range maps.Values(material) {
+		clear(part)
+	}
+}

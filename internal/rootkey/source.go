@@ -1,0 +1,146 @@
+package rootkey
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/signerd/signerd/internal/durable"
+	"github.com/signerd/signerd/internal/secret"
+)
+
+// maxLineBytes leaves room for the line end of the longest passphrase.
+const maxLineBytes = MaxPassphraseBytes + 2
+
+// ErrCredential says that systemd gave no such credential.
+var ErrCredential = errors.New("wanted the name of a credential that systemd gave this process (LoadCredential=, LoadCredentialEncrypted=)")
+
+// PassphraseFromCredential reads a passphrase that systemd put into the process's folder of credentials.
+func PassphraseFromCredential(name string) (secret.Bytes, error) {
+	dir := os.Getenv(CredentialsDirectory)
+	if dir == "" || name == "" || name == ".." || name == "." || strings.ContainsRune(name, filepath.Separator) {
+		return secret.Bytes{}, fmt.Errorf("credential %q: %w", name, ErrCredential)
+	}
+	line, err := durable.ReadLimited(filepath.Join(dir, name), maxLineBytes)
+	if err != nil {
+		return secret.Bytes{}, fmt.Errorf("credential %q: %w", name, err)
+	}
+	return passphraseOf(line)
+}
+
+// PassphraseFromFD reads a passphrase from an open file descriptor to its end, and closes it. It waits for whoever writes there.
+func PassphraseFromFD(fd int) (secret.Bytes, error) {
+	f := os.NewFile(uintptr(fd), fmt.Sprintf("file descriptor %d", fd))
+	if f == nil {
+		return secret.Bytes{}, fmt.Errorf("reading the passphrase: no file descriptor %d", fd)
+	}
+	defer func() { _ = f.Close() }()
+	line, err := durable.ReadAllLimited(f, f.Name(), maxLineBytes)
+	if err != nil {
+		return secret.Bytes{}, fmt.Errorf("reading the passphrase: %w", err)
+	}
+	return passphraseOf(line)
+}
+
+// passphraseOf takes ownership of a line, and drops its end.
+func passphraseOf(line []byte) (secret.Bytes, error) {
+	text := bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+	if err := checkPassphrase(text); err != nil {
+		clear(line)
+		return secret.Bytes{}, err
+	}
+	return secret.New(text), nil
+}
+
+// ControllingTerminal is the terminal that the process was started from.
+const ControllingTerminal = "/dev/tty"
+
+// ErrDifferent says that a new passphrase was typed differently the second time.
+var ErrDifferent = errors.New("the two passphrases are not the same")
+
+// PassphraseFromTerminal asks for a passphrase at a terminal that does not show it, twice if it is a new one. It ends with ctx.
+func PassphraseFromTerminal(ctx context.Context, terminal string, isNew bool) (secret.Bytes, error) {
+	tty, err := os.OpenFile(terminal, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return secret.Bytes{}, fmt.Errorf("asking for the passphrase: %w", err)
+	}
+	defer func() { _ = tty.Close() }()
+	restore, err := silence(tty)
+	if err != nil {
+		return secret.Bytes{}, fmt.Errorf("asking for the passphrase: %w", err)
+	}
+	defer restore()
+	stop := context.AfterFunc(ctx, func() { _ = tty.SetReadDeadline(time.Unix(0, 1)) })
+	defer stop()
+	first, err := ask(ctx, tty, "signerd root key passphrase: ")
+	if err != nil || !isNew {
+		return first, err
+	}
+	second, err := ask(ctx, tty, "the same again: ")
+	if err != nil {
+		first.Wipe()
+		return secret.Bytes{}, err
+	}
+	defer second.Wipe()
+	if !first.Equal(second) {
+		first.Wipe()
+		return secret.Bytes{}, ErrDifferent
+	}
+	return first, nil
+}
+
+// silence stops a terminal from showing what is typed, until restore is called.
+func silence(tty *os.File) (restore func(), err error) {
+	raw, err := tty.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var before *unix.Termios
+	set := func(t *unix.Termios) (err error) {
+		return errors.Join(raw.Control(func(fd uintptr) { err = unix.IoctlSetTermios(int(fd), unix.TCSETS, t) }), err)
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { before, failed = unix.IoctlGetTermios(int(fd), unix.TCGETS) }); err != nil || failed != nil {
+		return nil, errors.Join(err, failed)
+	}
+	silent := *before
+	silent.Lflag &^= unix.ECHO
+	silent.Lflag |= unix.ICANON | unix.ISIG
+	silent.Iflag |= unix.ICRNL
+	if err := set(&silent); err != nil {
+		return nil, err
+	}
+	return func() { _ = set(before) }, nil
+}
+
+// ask reads a line byte by byte: what is typed after it is not ours.
+func ask(ctx context.Context, tty *os.File, prompt string) (secret.Bytes, error) {
+	if _, err := tty.WriteString(prompt); err != nil {
+		return secret.Bytes{}, fmt.Errorf("asking for the passphrase: %w", err)
+	}
+	line := make([]byte, 0, maxLineBytes)
+	for b := []byte{0}; len(line) < maxLineBytes; {
+		n, err := tty.Read(b)
+		if ctx.Err() != nil {
+			clear(line)
+			return secret.Bytes{}, ctx.Err()
+		}
+		if err != nil {
+			clear(line)
+			return secret.Bytes{}, fmt.Errorf("reading the passphrase: %w", err)
+		}
+		if n > 0 && b[0] == '\n' {
+			break
+		}
+		line = append(line, b[:n]...)
+	}
+	_, _ = tty.WriteString("\n")
+	return passphraseOf(line)
+}
