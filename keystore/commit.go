@@ -54,16 +54,21 @@ func (k *Keystore) commit(ctx context.Context, s *snapshot, name string, plainte
 	if err != nil {
 		return err
 	}
+	return k.commitRecord(ctx, s, record, put)
+}
+
+// commitRecord writes a record that has the next counter for its generation, and the next head, as commit does.
+func (k *Keystore) commitRecord(ctx context.Context, s *snapshot, record Record, put func(*snapshot)) error {
 	h := s.head.with([]Record{record})
 	headRecord, err := sealHead(s.sealer, h)
 	if err != nil {
 		return err
 	}
-	revision, err := k.put(ctx, Change{Record: record, Expect: s.generation[name]}, Change{Record: headRecord, Expect: s.generation[nameHead]})
+	revision, err := k.put(ctx, Change{Record: record, Expect: s.generation[record.Name]}, Change{Record: headRecord, Expect: s.generation[nameHead]})
 	if err != nil {
 		return err
 	}
-	n := s.next(revision, h, name)
+	n := s.next(revision, h, record.Name)
 	put(n)
 	k.publish(n)
 	// A change that is made but not anchored is not acknowledged.

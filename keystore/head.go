@@ -28,6 +28,16 @@ const (
 type head struct {
 	counter uint64
 	entries map[string]entry
+	// restored says which backup the store began with; nil for a store that Init made.
+	restored *restoredContent
+}
+
+// first is the counter of the store before any change.
+func (h head) first() uint64 {
+	if h.restored != nil {
+		return h.restored.Counter
+	}
+	return firstCounter
 }
 
 type entry struct {
@@ -41,6 +51,17 @@ type headRecord struct {
 	Counter uint64      `json:"counter"`
 	Root    []byte      `json:"root"`
 	Entries []headEntry `json:"entries"`
+	// Restored is missing in stores that Init made.
+	Restored *restoredContent `json:"restored,omitempty"`
+}
+
+// restoredContent says where a restored store comes from.
+type restoredContent struct {
+	// Counter is the restored store's own, before any change of it.
+	Counter uint64 `json:"counter"`
+	// FromStore and FromCounter are those of the store that the backup was taken of.
+	FromStore   []byte `json:"from_store"`
+	FromCounter uint64 `json:"from_counter"`
 }
 
 type headEntry struct {
@@ -66,7 +87,7 @@ func (h head) root() [sha256.Size]byte {
 
 func (h head) encode() ([]byte, error) {
 	root := h.root()
-	rec := headRecord{Format: recordFormat, Counter: h.counter, Root: root[:], Entries: make([]headEntry, 0, len(h.entries))}
+	rec := headRecord{Format: recordFormat, Counter: h.counter, Root: root[:], Entries: make([]headEntry, 0, len(h.entries)), Restored: h.restored}
 	for _, name := range slices.Sorted(maps.Keys(h.entries)) {
 		e := h.entries[name]
 		rec.Entries = append(rec.Entries, headEntry{name, e.generation, e.sum[:]})
@@ -82,7 +103,10 @@ func decodeHead(plaintext []byte) (head, error) {
 	if rec.Format != recordFormat {
 		return head{}, fmt.Errorf("its format is %d; this program reads %d", rec.Format, recordFormat)
 	}
-	h := head{counter: rec.Counter, entries: make(map[string]entry, len(rec.Entries))}
+	h := head{counter: rec.Counter, entries: make(map[string]entry, len(rec.Entries)), restored: rec.Restored}
+	if r := rec.Restored; r != nil && (len(r.FromStore) != storeIDSize || r.Counter > rec.Counter) {
+		return head{}, fmt.Errorf("what it says of the backup is malformed")
+	}
 	for _, e := range rec.Entries {
 		if len(e.SHA256) != sha256.Size || e.Generation == 0 || e.Generation > rec.Counter {
 			return head{}, fmt.Errorf("its entry %q is malformed", e.Name)
@@ -100,7 +124,7 @@ func decodeHead(plaintext []byte) (head, error) {
 
 // with is the head after one more commit of records.
 func (h head) with(records []Record) head {
-	next := head{counter: h.counter + 1, entries: make(map[string]entry, len(h.entries)+len(records))}
+	next := head{counter: h.counter + 1, entries: make(map[string]entry, len(h.entries)+len(records)), restored: h.restored}
 	maps.Copy(next.entries, h.entries)
 	for _, r := range records {
 		next.entries[r.Name] = entry{r.Generation, sha256.Sum256(r.Sealed)}

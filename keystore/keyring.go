@@ -73,6 +73,9 @@ type keyringRecord struct {
 	Format    int    `json:"format"`
 	RootKeyID string `json:"root_key_id"`
 	Wrapped   []byte `json:"wrapped"`
+	// RecoveryKeyID and Recovery are the same for the recovery key; empty where there is none.
+	RecoveryKeyID string `json:"recovery_key_id,omitempty"`
+	Recovery      []byte `json:"recovery,omitempty"`
 }
 
 // keyringContent is what is wrapped.
@@ -87,7 +90,8 @@ type dataKeyContent struct {
 	Key []byte `json:"key"`
 }
 
-func (r keyring) wrap(ctx context.Context, root RootKey) ([]byte, error) {
+// wrap wraps the keyring with the root key, and to the recovery key where there is one.
+func (r keyring) wrap(ctx context.Context, c Config) ([]byte, error) {
 	content := keyringContent{StoreID: r.store[:], Active: r.active}
 	for id, key := range r.keys {
 		content.DataKeys = append(content.DataKeys, dataKeyContent{id, key.Reveal()})
@@ -97,21 +101,32 @@ func (r keyring) wrap(ctx context.Context, root RootKey) ([]byte, error) {
 		return nil, err
 	}
 	defer clear(plaintext)
-	wrapped, err := root.Wrap(ctx, plaintext)
-	if err != nil {
+	rec := keyringRecord{Format: recordFormat, RootKeyID: c.RootKey.ID()}
+	if rec.Wrapped, err = c.RootKey.Wrap(ctx, plaintext); err != nil {
 		if known := rootKeyError(ctx, err); known != nil {
 			err = known
 		}
-		return nil, fmt.Errorf("wrapping the keyring with root key %s: %w", root.ID(), err)
+		return nil, fmt.Errorf("wrapping the keyring with root key %s: %w", rec.RootKeyID, err)
 	}
-	return encode(keyringRecord{recordFormat, root.ID(), wrapped})
+	if c.Recovery != nil {
+		rec.RecoveryKeyID = c.Recovery.ID()
+		if rec.Recovery, err = c.Recovery.Wrap(ctx, plaintext); err != nil {
+			return nil, fmt.Errorf("wrapping the keyring to recovery key %s: %w", rec.RecoveryKeyID, err)
+		}
+	}
+	return encode(rec)
 }
 
-func unwrapKeyring(ctx context.Context, root RootKey, stored []byte) (keyring, error) {
+// unwrapKeyring opens the keyring with the recovery key, if there is one, and otherwise with the root key.
+func unwrapKeyring(ctx context.Context, c Config, stored []byte) (keyring, error) {
 	var rec keyringRecord
 	if err := decode(stored, &rec); err != nil || rec.Format != recordFormat {
 		return keyring{}, damaged(nameKeyring, "it cannot be read")
 	}
+	if c.RecoveryKey != nil {
+		return rec.recover(ctx, c.RecoveryKey)
+	}
+	root := c.RootKey
 	plaintext, err := root.Unwrap(ctx, rec.Wrapped)
 	defer clear(plaintext)
 	if err != nil {
@@ -127,6 +142,11 @@ func unwrapKeyring(ctx context.Context, root RootKey, stored []byte) (keyring, e
 	case rec.RootKeyID != root.ID():
 		return keyring{}, damaged(nameKeyring, "it names another root key than the one that opens it")
 	}
+	return readKeyring(plaintext)
+}
+
+// readKeyring reads what was wrapped.
+func readKeyring(plaintext []byte) (keyring, error) {
 	var content keyringContent
 	if err := decode(plaintext, &content); err != nil || len(content.StoreID) != storeIDSize {
 		return keyring{}, damaged(nameKeyring, "what was wrapped cannot be read")

@@ -8,14 +8,11 @@
 package keystore
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,13 +51,17 @@ var (
 	ErrRolledBack = errors.New("the store is older than its anchor: an older copy was put in its place")
 )
 
-// Config is what a keystore needs. Every field but NextRootKey and Now is required.
+// Config is what a keystore needs. Every field but NextRootKey, Recovery, RecoveryKey and Now is required.
 type Config struct {
 	Store   Store
 	Anchor  Anchor
 	RootKey RootKey
 	// NextRootKey may be what the store is sealed with, where a rotation was made that the configuration does not say yet. Optional.
 	NextRootKey RootKey
+	// Recovery is what the keyring is wrapped to as well; nil for nothing.
+	Recovery RecoveryPublic
+	// RecoveryKey opens the keyring instead of RootKey, for OpenBackup and Recover alone; otherwise nil.
+	RecoveryKey RecoveryKey
 	Schemes     []upstream.Scheme
 	// Compile makes a stored document a policy. Its errors may quote the document, which is no secret; they go to operators alone.
 	Compile func(document []byte) (*policy.Policy, error)
@@ -73,6 +74,14 @@ func (c Config) now() time.Time {
 		return time.Now().UTC()
 	}
 	return c.Now().UTC()
+}
+
+// rootKeyID is empty where the recovery key stands in for the root key.
+func (c Config) rootKeyID() string {
+	if c.RootKey == nil {
+		return ""
+	}
+	return c.RootKey.ID()
 }
 
 func (c Config) scheme(name string) upstream.Scheme {
@@ -107,7 +116,7 @@ type snapshot struct {
 	rootKeyID  string // of the one that wraps the keyring
 	head       head
 	sealer     *sealer
-	keyring    []byte // the record that sealer was unwrapped from
+	wrapped    []byte // the keyring, as it is stored
 	pepper     secret.Bytes
 	signer     *checkpoint.Signer
 	audit      auditState
@@ -143,7 +152,7 @@ func Init(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	wrapped, err := ring.wrap(ctx, c.RootKey)
+	wrapped, err := ring.wrap(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -183,7 +192,7 @@ func newFence(s *sealer) (Record, error) {
 // firstCounter is the counter of a store that has never changed since Init, and the generation of its records.
 const firstCounter = 1
 
-// completeInit writes the anchor of a store whose Init was interrupted. A store with any change in it had an anchor
+// completeInit writes the anchor of a store whose Init, or Restore, was interrupted. A store with any change in it had an anchor
 // once, so its loss is not repaired here.
 func completeInit(ctx context.Context, c Config) error {
 	k := &Keystore{config: c}
@@ -191,7 +200,7 @@ func completeInit(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	if s.head.counter != firstCounter || s.audit.generation != firstCounter {
+	if s.head.counter != s.head.first() || s.audit.generation != firstCounter {
 		return errNoAnchor
 	}
 	return writeAnchor(c.Anchor, s.signer, s.head)
@@ -235,6 +244,9 @@ func Open(ctx context.Context, c Config) (*Keystore, error) {
 	if err := k.raiseAnchor(); err != nil {
 		return nil, err
 	}
+	if err := k.refreshRecovery(ctx); err != nil {
+		return nil, err
+	}
 	return k, nil
 }
 
@@ -246,196 +258,6 @@ func Verify(ctx context.Context, c Config) error {
 		return err
 	}
 	return k.checkAnchor(s)
-}
-
-// load reads the store into a snapshot.
-func (k *Keystore) load(ctx context.Context) (*snapshot, error) {
-	list, revision, err := k.config.Store.Load(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("%w: reading it: %w", ErrUnavailable, err)
-	}
-	if len(list) == 0 {
-		return nil, ErrNotInitialized
-	}
-	records := make(map[string]Record, len(list))
-	for _, r := range list {
-		records[r.Name] = r
-	}
-	ring, ok := records[nameKeyring]
-	if !ok {
-		return nil, damaged(nameKeyring, "it is missing")
-	}
-	sealer, err := k.openSealer(ctx, ring.Sealed)
-	if err != nil {
-		return nil, err
-	}
-	h, err := openHead(sealer, records)
-	if err != nil {
-		return nil, err
-	}
-	if err := h.compare(sealer, records); err != nil {
-		return nil, err
-	}
-	s := &snapshot{revision: revision, rootKeyID: k.config.RootKey.ID(), head: h, sealer: sealer, keyring: ring.Sealed, generation: make(map[string]uint64, len(records)),
-		keys: make(map[string]*Key), serves: make(map[[32]byte]upstream.Environment)}
-	return s, k.fill(s, records)
-}
-
-// openSealer asks the root key only when the keyring is not the one that is loaded: a root key that goes away stops nothing that is.
-func (k *Keystore) openSealer(ctx context.Context, sealed []byte) (*sealer, error) {
-	if s := k.current.Load(); s != nil && bytes.Equal(s.keyring, sealed) {
-		if other := k.otherRootKey; other != nil && other.ID() == s.rootKeyID {
-			k.config.RootKey = other // a rotation that came to nothing
-		}
-		return s.sealer, nil
-	}
-	keys, err := k.unwrap(ctx, sealed)
-	if err != nil {
-		return nil, err
-	}
-	s, err := newSealer(keys)
-	if err != nil {
-		return nil, damaged(nameKeyring, "%v", err)
-	}
-	return s, nil
-}
-
-func openHead(s *sealer, records map[string]Record) (head, error) {
-	r, ok := records[nameHead]
-	if !ok {
-		return head{}, damaged(nameHead, "it is missing")
-	}
-	plaintext, err := s.open(nameHead, r.Generation, r.Sealed)
-	if err != nil {
-		return head{}, damaged(nameHead, "it is damaged, or belongs to another store")
-	}
-	h, err := decodeHead(plaintext)
-	if err != nil {
-		return head{}, damaged(nameHead, "%v", err)
-	}
-	if h.counter != r.Generation {
-		return head{}, damaged(nameHead, "its counter is not its generation")
-	}
-	return h, nil
-}
-
-// fill opens every record into s. Only records that the head vouches for reach it, and the audit log's state.
-func (k *Keystore) fill(s *snapshot, records map[string]Record) error {
-	var problems Damage
-	for name, r := range records {
-		if name != nameAudit {
-			s.generation[name] = r.Generation
-		}
-	}
-	fence, err := s.sealer.open(nameFence, s.generation[nameFence], records[nameFence].Sealed)
-	if err != nil {
-		return damaged(nameFence, "it is missing or damaged")
-	}
-	defer clear(fence)
-	if s.pepper, err = decodeFenceRecord(fence); err != nil {
-		return damaged(nameFence, "%v", err)
-	}
-	if s.signer, err = openAuditKey(s.sealer, records[nameAuditKey]); err != nil {
-		problems = append(problems, Problem{nameAuditKey, err.Error()})
-	}
-	if s.audit, err = openAuditState(s.sealer, records); err != nil {
-		problems = append(problems, Problem{nameAudit, err.Error()})
-	}
-	for name, r := range records {
-		switch {
-		case strings.HasPrefix(name, prefixKey):
-			key, err := k.openKey(s, r)
-			if err != nil {
-				problems = append(problems, Problem{name, err.Error()})
-				continue
-			}
-			s.add(key)
-		case name == namePolicy:
-			var err error
-			if s.policy, err = k.openPolicy(s, r); err != nil {
-				problems = append(problems, Problem{name, err.Error()})
-			}
-		case name == nameFreeze:
-			var err error
-			if s.freeze, err = openFreeze(s, r); err != nil {
-				problems = append(problems, Problem{name, err.Error()})
-			}
-		case !slices.Contains([]string{nameHead, nameKeyring, nameFence, nameAuditKey, nameAudit}, name):
-			problems = append(problems, Problem{name, "this program does not know such a record"})
-		}
-	}
-	if len(problems) > 0 {
-		slices.SortFunc(problems, func(a, b Problem) int { return strings.Compare(a.Record, b.Record) })
-		return problems
-	}
-	s.names = slices.Sorted(maps.Keys(s.keys))
-	return nil
-}
-
-// openKey turns a stored record into a key that is ready to sign.
-func (k *Keystore) openKey(s *snapshot, r Record) (*Key, error) {
-	plaintext, err := s.sealer.open(r.Name, r.Generation, r.Sealed)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(plaintext)
-	rec, err := decodeKeyRecord(plaintext)
-	if err != nil {
-		return nil, err
-	}
-	defer rec.wipe()
-	if prefixKey+rec.Name != r.Name {
-		return nil, errors.New("it holds a key of another name")
-	}
-	return k.buildKey(s, rec, r)
-}
-
-func (k *Keystore) buildKey(s *snapshot, rec keyRecord, r Record) (*Key, error) {
-	scheme := k.config.scheme(rec.Scheme)
-	if scheme == nil {
-		return nil, fmt.Errorf("this program does not know its scheme %q", rec.Scheme)
-	}
-	key := &Key{
-		Name: rec.Name, Scheme: rec.Scheme, Environment: upstream.Environment(rec.Environment), Enabled: rec.Enabled,
-		Active: rec.Active, Generation: r.Generation, CreateTime: rec.CreateTime, UpdateTime: rec.UpdateTime,
-		labels: maps.Clone(rec.Labels), sealed: r.Sealed,
-	}
-	for _, v := range rec.Versions {
-		credential, err := openVersion(scheme, s, v)
-		if err != nil {
-			return nil, fmt.Errorf("version %d: %w", v.Number, err)
-		}
-		key.versions = append(key.versions, Version{
-			Number: v.Number, State: v.State, Algorithm: v.Algorithm, Fingerprint: [32]byte(v.Fingerprint),
-			CreateTime: v.CreateTime, Creator: v.Creator, DestroyTime: v.DestroyTime, ExpireTime: v.ExpireTime, credential: credential, remains: v.Remains,
-		})
-	}
-	return key, nil
-}
-
-// openVersion is what a version signs with; nil once it is destroyed.
-func openVersion(scheme upstream.Scheme, s *snapshot, v versionRecord) (upstream.Credential, error) {
-	if v.State == Destroyed {
-		return nil, nil
-	}
-	credential, err := scheme.Open(v.material())
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("its material cannot be used: %w", err)
-	case credential.Fingerprint(s.pepper) != [32]byte(v.Fingerprint):
-		return nil, errors.New("its key does not fit its fingerprint")
-	case v.State != Pending && !credential.Complete():
-		return nil, fmt.Errorf("it is %s but incomplete", v.State)
-	}
-	return credential, nil
-}
-
-// add puts a key into a snapshot that is not yet shared.
-func (s *snapshot) add(key *Key) {
-	s.keys[key.Name] = key
-	for _, v := range key.versions {
-		s.serves[v.Fingerprint] = key.Environment
-	}
 }
 
 // Lookup finds a key by name, or returns nil. It takes no lock.

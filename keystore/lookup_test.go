@@ -62,7 +62,7 @@ func filled(tb testing.TB, n int) *Keystore {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	wrapped, err := ring.wrap(tb.Context(), root)
+	wrapped, err := ring.wrap(tb.Context(), Config{RootKey: root})
 	if err != nil {
 		tb.Fatal(err)
 	}

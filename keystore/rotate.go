@@ -19,13 +19,13 @@ import (
 // Generations of keys stay. progress is told how many of all records are sealed; nil for nobody. Errors: ErrUnavailable, after which the store may
 // be rotated or not, ErrConflict, ErrDamaged for a record that does not open, or root's.
 //
-// Copies of the store that were made before still open with their old root key, and the file of an embedded store may hold old
-// records in its free pages until it is compacted.
+// At last the store is compacted; where a process was killed before that, its unused parts hold old records until the next rotation or
+// destruction. Copies of the store that were made before still open with their old root key.
 func (k *Keystore) RotateRootKey(ctx context.Context, root RootKey, progress func(done, total int)) error {
 	if progress == nil {
 		progress = func(int, int) {}
 	}
-	return k.changing(ctx, func(s *snapshot) error {
+	err := k.changing(ctx, func(s *snapshot) error {
 		root := root
 		if root == nil {
 			root = k.config.RootKey
@@ -48,6 +48,13 @@ func (k *Keystore) RotateRootKey(ctx context.Context, root RootKey, progress fun
 		k.uncertain = true
 		return k.reload(context.WithoutCancel(ctx))
 	})
+	if err != nil {
+		return err
+	}
+	if err := k.config.Store.Compact(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("%w: the root key is rotated, but unused parts of the store may hold what the old one opens until it is compacted; rotate again: %w", ErrUnavailable, err)
+	}
+	return nil
 }
 
 // resealAll makes every record anew, for one commit.
@@ -62,7 +69,9 @@ func (k *Keystore) resealAll(ctx context.Context, s *snapshot, root RootKey, pro
 	if err != nil {
 		return nil, err
 	}
-	wrapped, err := ring.wrap(ctx, root)
+	c := k.config
+	c.RootKey = root
+	wrapped, err := ring.wrap(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -133,13 +142,15 @@ func (s *sealer) successor() keyring {
 
 // unwrap opens the keyring with the root key in use, or else with one that a rotation may have taken into use.
 func (k *Keystore) unwrap(ctx context.Context, stored []byte) (keyring, error) {
-	ring, err := unwrapKeyring(ctx, k.config.RootKey, stored)
+	c := k.config
+	ring, err := unwrapKeyring(ctx, c, stored)
 	for _, other := range []RootKey{k.otherRootKey, k.config.NextRootKey} {
 		if other == nil || !errors.Is(err, ErrWrongRootKey) {
 			continue
 		}
 		var opened keyring
-		if opened, err = unwrapKeyring(ctx, other, stored); err == nil {
+		c.RootKey = other
+		if opened, err = unwrapKeyring(ctx, c, stored); err == nil {
 			k.config.RootKey, ring = other, opened
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -216,4 +218,41 @@ func TestARotationWhileOthersChangeLosesNothing(t *testing.T) {
 		t.Errorf("a change by who has the old root key: %v", err)
 	}
 	wantSame(t, "after it", open(t, c), k)
+}
+
+func TestTheFileHoldsNothingOfWhatWasSealedBeforeARotation(t *testing.T) {
+	dir := t.TempDir()
+	c := onDiskIn(t, dir)
+	k := filled(t, c)
+	before := sealedBytes(t, c.Store)
+	inFile := func() (found []string) {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			content, err := os.ReadFile(filepath.Join(dir, e.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for record, sealed := range before {
+				if len(sealed) > 64 && bytes.Contains(content, sealed[len(sealed)-64:]) {
+					found = append(found, record+" in "+e.Name())
+				}
+			}
+		}
+		return found
+	}
+	if len(inFile()) == 0 {
+		t.Fatal("the records are not found where they are: the test looks for the wrong thing")
+	}
+	c.RootKey = newRootKey()
+	if err := k.RotateRootKey(t.Context(), c.RootKey, nil); err != nil {
+		t.Fatal(err)
+	}
+	if found := inFile(); len(found) > 0 {
+		t.Errorf("still there: %q", found)
+	}
+	must(t)(rotate(t.Context(), k, "noba-1"))
+	wantSame(t, "after the compaction", open(t, c), k)
 }

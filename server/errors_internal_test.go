@@ -123,6 +123,10 @@ var reasons = map[string]struct {
 	"server.errTooManyTicket":        {errTooManyTicket, "TOO_MANY_TICKETS"},
 	"importticket.ErrNotAllowed":     {importticket.ErrNotAllowed, "FIPS_REFUSED"},
 	"server.errFrozen":               {errFrozen, "FROZEN"},
+	"keystore.ErrForgedBackup":       {keystore.ErrForgedBackup, "INTERNAL"}, // of signerd restore
+	"keystore.ErrAnchored":           {keystore.ErrAnchored, "INTERNAL"},
+	"keystore.ErrNoRecovery":         {keystore.ErrNoRecovery, "INTERNAL"},
+	"keystore.ErrWrongRecoveryKey":   {keystore.ErrWrongRecoveryKey, "INTERNAL"},
 }
 
 func TestEveryErrorOfThePackagesBelowHasItsReason(t *testing.T) {

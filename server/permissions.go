@@ -77,6 +77,7 @@ var permissions = map[string]permission{
 	adminv1.SystemService_RotateRootKey_FullMethodName: {operation: "RotateRootKey", scope: onSystem, changes: true, streams: true},
 	adminv1.SystemService_Freeze_FullMethodName:        {operation: "Freeze", scope: onSystem, always: true, changes: true},
 	adminv1.SystemService_Unfreeze_FullMethodName:      {operation: "Unfreeze", scope: onSystem, always: true, changes: true},
+	adminv1.SystemService_Backup_FullMethodName:        {operation: "Backup", scope: onSystem, streams: true},
 }
 
 // Operations that others are decided by, or that signerd does by itself too.

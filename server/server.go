@@ -207,6 +207,7 @@ func requestMessages() []proto.Message {
 		&adminv1.ReplayPolicyRequest{}, &adminv1.ListRecordsRequest{}, &adminv1.GetRecordRequest{}, &adminv1.VerifyLogRequest{},
 		&adminv1.GetCheckpointRequest{}, &adminv1.AcknowledgeLossRequest{}, &adminv1.GetStatusRequest{}, &adminv1.RotateRootKeyRequest{},
 		&adminv1.CreateImportTicketRequest{}, &adminv1.FreezeRequest{}, &adminv1.UnfreezeRequest{},
+		&adminv1.BackupRequest{},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/signerd/signerd/internal/backup"
 	"github.com/signerd/signerd/internal/config"
 	"github.com/signerd/signerd/internal/rootkey"
 	"github.com/signerd/signerd/keystore"
@@ -127,10 +128,15 @@ var hints = []struct {
 	{keystore.ErrInitialized, "it is ready: start `signerd --config FILE`"},
 	{keystore.ErrWrongRootKey, "bring back the root key that the store was made with"},
 	{keystore.ErrRootKeyUnavailable, "make it available: signerd that serves waits for it, init and check do not"},
+	{keystore.ErrNoRecovery, "the store, or this backup, is older than its recovery key: bring back the root key"},
+	{keystore.ErrWrongRecoveryKey, "bring back the recovery key whose public half was configured then"},
 	{keystore.ErrRolledBack, "bring back the newest copy of the store; nothing is served from an older one"},
 	{keystore.ErrAnchor, "bring back the anchor; without it nobody could tell whether the store is an older copy"},
 	{keystore.ErrDamaged, "bring back a whole copy of the store; nothing is served from a damaged one"},
 	{bolt.ErrNotStore, "bring back a whole copy of the store; nothing is served from a damaged one"},
+	{keystore.ErrAnchored, "it may be that of the store that was lost: move it away, and keep it with the lost store's audit log"},
+	{keystore.ErrForgedBackup, "take another backup, and find out where this one comes from"},
+	{backup.ErrDamaged, "nothing was changed; take another backup. signerctl backup verify FILE looks at one without any key"},
 	{bolt.ErrInUse, "is another signerd running on this store?"},
 	{bolt.ErrPermissions, "chmod 600 the store's file, and find out who could read it"},
 	{errAnchorPermissions, "chmod 600 the anchor, and find out who could change it"},

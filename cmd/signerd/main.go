@@ -67,6 +67,12 @@ func command(stdout, stderr io.Writer) *cobra.Command {
   signerd init --config FILE    makes the root key and the empty store, once
   signerd --config FILE         serves
   signerd check --config FILE   says what is wrong with a configuration, without serving
+  signerd restore --config FILE BACKUP
+                                makes the store of a backup, where there is none
+  signerd recover --config FILE --recovery-key FILE
+                                wraps the store with a new root key when the old one is lost
+  signerd recovery-key new --private FILE --public FILE
+                                makes a recovery key
   signerd dev                   serves on one machine with nothing to prepare; not for production keys`,
 		Args: noArguments, SilenceErrors: true, SilenceUsage: true, Version: version.Version,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -104,6 +110,9 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 			return nil
 		}, RunE: func(_ *cobra.Command, args []string) error { return makeNextRootKey(args[0], stdout) }},
 		withConfig("check", "Say what is wrong with a configuration, without serving", check),
+		restoreCommand(&configFile, stdout),
+		recoverCommand(&configFile, stdout),
+		recoveryKeyCommand(),
 		dev,
 	)
 	root.CompletionOptions.DisableDefaultCmd = true

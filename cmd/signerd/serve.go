@@ -81,11 +81,16 @@ func files(ctx context.Context, c *config.Config, gateways noon.Destinations, is
 	if err != nil {
 		return keystore.Config{}, fmt.Errorf("next_root_key: %w", err)
 	}
+	recovery, err := recoveryPublic(c.RootKey)
+	if err != nil {
+		return keystore.Config{}, err
+	}
 	store, err := bolt.Open(c.Store)
 	if err != nil {
 		return keystore.Config{}, err
 	}
-	return keystore.Config{Store: store, Anchor: audit.NewAnchorFile(c.Anchor), RootKey: root, NextRootKey: next, Schemes: server.Schemes(gateways), Compile: server.CompilePolicy}, nil
+	return keystore.Config{Store: store, Anchor: audit.NewAnchorFile(c.Anchor), RootKey: root, NextRootKey: next, Recovery: recovery,
+		Schemes: server.Schemes(gateways), Compile: server.CompilePolicy}, nil
 }
 
 // run serves until ctx ends, and then drains.

@@ -21,6 +21,9 @@ type RootKey struct {
 	KMS KMS `yaml:"kms"`
 	// Transit asks a Vault or an OpenBao.
 	Transit Transit `yaml:"transit"`
+	// RecoveryPublicKey is the file of a recovery key's public half, as `signerd recovery-key new` makes it: the keyring is wrapped to
+	// it as well. Default: none, and a wrapping that is there is removed.
+	RecoveryPublicKey string `yaml:"recovery_public_key"`
 }
 
 // NextRootKey is a root key to come.
@@ -83,7 +86,7 @@ func (r RootKey) MadeByInit() string {
 }
 
 func (r *RootKey) paths() []*string {
-	return []*string{&r.File, &r.Passphrase.Parameters, &r.KMS.Socket, &r.Transit.TokenFile, &r.Transit.CAFile}
+	return []*string{&r.File, &r.Passphrase.Parameters, &r.KMS.Socket, &r.Transit.TokenFile, &r.Transit.CAFile, &r.RecoveryPublicKey}
 }
 
 // maxSocketPath is what fits into the kernel's address of a Unix socket.

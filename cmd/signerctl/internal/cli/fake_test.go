@@ -83,7 +83,7 @@ func (f *fake) serveOn(t *testing.T, listener net.Listener, options ...grpc.Serv
 	adminv1.RegisterKeyServiceServer(server, adminv1.UnimplementedKeyServiceServer{})
 	adminv1.RegisterPolicyServiceServer(server, fakePolicy{f: f})
 	adminv1.RegisterAuditServiceServer(server, fakeAudit{f: f})
-	adminv1.RegisterSystemServiceServer(server, adminv1.UnimplementedSystemServiceServer{})
+	adminv1.RegisterSystemServiceServer(server, fakeSystem{f: f})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -23,6 +23,89 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// BackupRequest asks for a backup.
+type BackupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupRequest) Reset() {
+	*x = BackupRequest{}
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupRequest) ProtoMessage() {}
+
+func (x *BackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
+func (*BackupRequest) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{0}
+}
+
+// BackupResponse is a piece of a backup.
+type BackupResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next bytes of the file, at most 64 KiB. The pieces in order are the file, which ends with a checksum over all of it.
+	Data          []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupResponse) Reset() {
+	*x = BackupResponse{}
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupResponse) ProtoMessage() {}
+
+func (x *BackupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
+func (*BackupResponse) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *BackupResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 // GetStatusRequest asks for the status.
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -32,7 +115,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_signerd_admin_v1_system_proto_msgTypes[0]
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -44,7 +127,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_system_proto_msgTypes[0]
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -57,7 +140,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{0}
+	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{2}
 }
 
 // GetStatusResponse is a snapshot of the process.
@@ -118,7 +201,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_signerd_admin_v1_system_proto_msgTypes[1]
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -130,7 +213,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_system_proto_msgTypes[1]
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -143,7 +226,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{1}
+	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *GetStatusResponse) GetServing() bool {
@@ -323,7 +406,7 @@ type RotateRootKeyRequest struct {
 
 func (x *RotateRootKeyRequest) Reset() {
 	*x = RotateRootKeyRequest{}
-	mi := &file_signerd_admin_v1_system_proto_msgTypes[2]
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -335,7 +418,7 @@ func (x *RotateRootKeyRequest) String() string {
 func (*RotateRootKeyRequest) ProtoMessage() {}
 
 func (x *RotateRootKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_system_proto_msgTypes[2]
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -348,7 +431,7 @@ func (x *RotateRootKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateRootKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateRootKeyRequest) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{2}
+	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{4}
 }
 
 // RotateRootKeyResponse is progress, or at last the result.
@@ -366,7 +449,7 @@ type RotateRootKeyResponse struct {
 
 func (x *RotateRootKeyResponse) Reset() {
 	*x = RotateRootKeyResponse{}
-	mi := &file_signerd_admin_v1_system_proto_msgTypes[3]
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -378,7 +461,7 @@ func (x *RotateRootKeyResponse) String() string {
 func (*RotateRootKeyResponse) ProtoMessage() {}
 
 func (x *RotateRootKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_system_proto_msgTypes[3]
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -391,7 +474,7 @@ func (x *RotateRootKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateRootKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateRootKeyResponse) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{3}
+	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RotateRootKeyResponse) GetDone() uint64 {
@@ -430,7 +513,7 @@ type FreezeState struct {
 
 func (x *FreezeState) Reset() {
 	*x = FreezeState{}
-	mi := &file_signerd_admin_v1_system_proto_msgTypes[4]
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -442,7 +525,7 @@ func (x *FreezeState) String() string {
 func (*FreezeState) ProtoMessage() {}
 
 func (x *FreezeState) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_system_proto_msgTypes[4]
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -455,7 +538,7 @@ func (x *FreezeState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeState.ProtoReflect.Descriptor instead.
 func (*FreezeState) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{4}
+	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *FreezeState) GetReason() string {
@@ -490,7 +573,7 @@ type FreezeRequest struct {
 
 func (x *FreezeRequest) Reset() {
 	*x = FreezeRequest{}
-	mi := &file_signerd_admin_v1_system_proto_msgTypes[5]
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +585,7 @@ func (x *FreezeRequest) String() string {
 func (*FreezeRequest) ProtoMessage() {}
 
 func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_system_proto_msgTypes[5]
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +598,7 @@ func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeRequest.ProtoReflect.Descriptor instead.
 func (*FreezeRequest) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{5}
+	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *FreezeRequest) GetReason() string {
@@ -540,7 +623,7 @@ type FreezeResponse struct {
 
 func (x *FreezeResponse) Reset() {
 	*x = FreezeResponse{}
-	mi := &file_signerd_admin_v1_system_proto_msgTypes[6]
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -552,7 +635,7 @@ func (x *FreezeResponse) String() string {
 func (*FreezeResponse) ProtoMessage() {}
 
 func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_system_proto_msgTypes[6]
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -565,7 +648,7 @@ func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeResponse.ProtoReflect.Descriptor instead.
 func (*FreezeResponse) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{6}
+	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *FreezeResponse) GetFreeze() *FreezeState {
@@ -598,7 +681,7 @@ type UnfreezeRequest struct {
 
 func (x *UnfreezeRequest) Reset() {
 	*x = UnfreezeRequest{}
-	mi := &file_signerd_admin_v1_system_proto_msgTypes[7]
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -610,7 +693,7 @@ func (x *UnfreezeRequest) String() string {
 func (*UnfreezeRequest) ProtoMessage() {}
 
 func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_system_proto_msgTypes[7]
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -623,7 +706,7 @@ func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnfreezeRequest.ProtoReflect.Descriptor instead.
 func (*UnfreezeRequest) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{7}
+	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{9}
 }
 
 // UnfreezeResponse tells the outcome.
@@ -641,7 +724,7 @@ type UnfreezeResponse struct {
 
 func (x *UnfreezeResponse) Reset() {
 	*x = UnfreezeResponse{}
-	mi := &file_signerd_admin_v1_system_proto_msgTypes[8]
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -653,7 +736,7 @@ func (x *UnfreezeResponse) String() string {
 func (*UnfreezeResponse) ProtoMessage() {}
 
 func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signerd_admin_v1_system_proto_msgTypes[8]
+	mi := &file_signerd_admin_v1_system_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -666,7 +749,7 @@ func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnfreezeResponse.ProtoReflect.Descriptor instead.
 func (*UnfreezeResponse) Descriptor() ([]byte, []int) {
-	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{8}
+	return file_signerd_admin_v1_system_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *UnfreezeResponse) GetEnded() *FreezeState {
@@ -694,7 +777,10 @@ var File_signerd_admin_v1_system_proto protoreflect.FileDescriptor
 
 const file_signerd_admin_v1_system_proto_rawDesc = "" +
 	"\n" +
-	"\x1dsignerd/admin/v1/system.proto\x12\x10signerd.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
+	"\x1dsignerd/admin/v1/system.proto\x12\x10signerd.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0f\n" +
+	"\rBackupRequest\"$\n" +
+	"\x0eBackupResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\x12\n" +
 	"\x10GetStatusRequest\"\xd5\a\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aserving\x18\x01 \x01(\bR\aserving\x12\x16\n" +
@@ -749,12 +835,13 @@ const file_signerd_admin_v1_system_proto_rawDesc = "" +
 	"\achanged\x18\x02 \x01(\bR\achanged\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x03 \x01(\x04R\n" +
-	"generation2\xe9\x02\n" +
+	"generation2\xb8\x03\n" +
 	"\rSystemService\x12T\n" +
 	"\tGetStatus\x12\".signerd.admin.v1.GetStatusRequest\x1a#.signerd.admin.v1.GetStatusResponse\x12b\n" +
 	"\rRotateRootKey\x12&.signerd.admin.v1.RotateRootKeyRequest\x1a'.signerd.admin.v1.RotateRootKeyResponse0\x01\x12K\n" +
 	"\x06Freeze\x12\x1f.signerd.admin.v1.FreezeRequest\x1a .signerd.admin.v1.FreezeResponse\x12Q\n" +
-	"\bUnfreeze\x12!.signerd.admin.v1.UnfreezeRequest\x1a\".signerd.admin.v1.UnfreezeResponseB9Z7github.com/signerd/signerd/gen/signerd/admin/v1;adminv1b\x06proto3"
+	"\bUnfreeze\x12!.signerd.admin.v1.UnfreezeRequest\x1a\".signerd.admin.v1.UnfreezeResponse\x12M\n" +
+	"\x06Backup\x12\x1f.signerd.admin.v1.BackupRequest\x1a .signerd.admin.v1.BackupResponse0\x01B9Z7github.com/signerd/signerd/gen/signerd/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_signerd_admin_v1_system_proto_rawDescOnce sync.Once
@@ -768,36 +855,40 @@ func file_signerd_admin_v1_system_proto_rawDescGZIP() []byte {
 	return file_signerd_admin_v1_system_proto_rawDescData
 }
 
-var file_signerd_admin_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_signerd_admin_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_signerd_admin_v1_system_proto_goTypes = []any{
-	(*GetStatusRequest)(nil),      // 0: signerd.admin.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 1: signerd.admin.v1.GetStatusResponse
-	(*RotateRootKeyRequest)(nil),  // 2: signerd.admin.v1.RotateRootKeyRequest
-	(*RotateRootKeyResponse)(nil), // 3: signerd.admin.v1.RotateRootKeyResponse
-	(*FreezeState)(nil),           // 4: signerd.admin.v1.FreezeState
-	(*FreezeRequest)(nil),         // 5: signerd.admin.v1.FreezeRequest
-	(*FreezeResponse)(nil),        // 6: signerd.admin.v1.FreezeResponse
-	(*UnfreezeRequest)(nil),       // 7: signerd.admin.v1.UnfreezeRequest
-	(*UnfreezeResponse)(nil),      // 8: signerd.admin.v1.UnfreezeResponse
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*BackupRequest)(nil),         // 0: signerd.admin.v1.BackupRequest
+	(*BackupResponse)(nil),        // 1: signerd.admin.v1.BackupResponse
+	(*GetStatusRequest)(nil),      // 2: signerd.admin.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),     // 3: signerd.admin.v1.GetStatusResponse
+	(*RotateRootKeyRequest)(nil),  // 4: signerd.admin.v1.RotateRootKeyRequest
+	(*RotateRootKeyResponse)(nil), // 5: signerd.admin.v1.RotateRootKeyResponse
+	(*FreezeState)(nil),           // 6: signerd.admin.v1.FreezeState
+	(*FreezeRequest)(nil),         // 7: signerd.admin.v1.FreezeRequest
+	(*FreezeResponse)(nil),        // 8: signerd.admin.v1.FreezeResponse
+	(*UnfreezeRequest)(nil),       // 9: signerd.admin.v1.UnfreezeRequest
+	(*UnfreezeResponse)(nil),      // 10: signerd.admin.v1.UnfreezeResponse
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
 }
 var file_signerd_admin_v1_system_proto_depIdxs = []int32{
-	9,  // 0: signerd.admin.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
-	4,  // 1: signerd.admin.v1.GetStatusResponse.freeze:type_name -> signerd.admin.v1.FreezeState
-	9,  // 2: signerd.admin.v1.GetStatusResponse.next_destroy_time:type_name -> google.protobuf.Timestamp
-	9,  // 3: signerd.admin.v1.FreezeState.time:type_name -> google.protobuf.Timestamp
-	4,  // 4: signerd.admin.v1.FreezeResponse.freeze:type_name -> signerd.admin.v1.FreezeState
-	4,  // 5: signerd.admin.v1.UnfreezeResponse.ended:type_name -> signerd.admin.v1.FreezeState
-	0,  // 6: signerd.admin.v1.SystemService.GetStatus:input_type -> signerd.admin.v1.GetStatusRequest
-	2,  // 7: signerd.admin.v1.SystemService.RotateRootKey:input_type -> signerd.admin.v1.RotateRootKeyRequest
-	5,  // 8: signerd.admin.v1.SystemService.Freeze:input_type -> signerd.admin.v1.FreezeRequest
-	7,  // 9: signerd.admin.v1.SystemService.Unfreeze:input_type -> signerd.admin.v1.UnfreezeRequest
-	1,  // 10: signerd.admin.v1.SystemService.GetStatus:output_type -> signerd.admin.v1.GetStatusResponse
-	3,  // 11: signerd.admin.v1.SystemService.RotateRootKey:output_type -> signerd.admin.v1.RotateRootKeyResponse
-	6,  // 12: signerd.admin.v1.SystemService.Freeze:output_type -> signerd.admin.v1.FreezeResponse
-	8,  // 13: signerd.admin.v1.SystemService.Unfreeze:output_type -> signerd.admin.v1.UnfreezeResponse
-	10, // [10:14] is the sub-list for method output_type
-	6,  // [6:10] is the sub-list for method input_type
+	11, // 0: signerd.admin.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
+	6,  // 1: signerd.admin.v1.GetStatusResponse.freeze:type_name -> signerd.admin.v1.FreezeState
+	11, // 2: signerd.admin.v1.GetStatusResponse.next_destroy_time:type_name -> google.protobuf.Timestamp
+	11, // 3: signerd.admin.v1.FreezeState.time:type_name -> google.protobuf.Timestamp
+	6,  // 4: signerd.admin.v1.FreezeResponse.freeze:type_name -> signerd.admin.v1.FreezeState
+	6,  // 5: signerd.admin.v1.UnfreezeResponse.ended:type_name -> signerd.admin.v1.FreezeState
+	2,  // 6: signerd.admin.v1.SystemService.GetStatus:input_type -> signerd.admin.v1.GetStatusRequest
+	4,  // 7: signerd.admin.v1.SystemService.RotateRootKey:input_type -> signerd.admin.v1.RotateRootKeyRequest
+	7,  // 8: signerd.admin.v1.SystemService.Freeze:input_type -> signerd.admin.v1.FreezeRequest
+	9,  // 9: signerd.admin.v1.SystemService.Unfreeze:input_type -> signerd.admin.v1.UnfreezeRequest
+	0,  // 10: signerd.admin.v1.SystemService.Backup:input_type -> signerd.admin.v1.BackupRequest
+	3,  // 11: signerd.admin.v1.SystemService.GetStatus:output_type -> signerd.admin.v1.GetStatusResponse
+	5,  // 12: signerd.admin.v1.SystemService.RotateRootKey:output_type -> signerd.admin.v1.RotateRootKeyResponse
+	8,  // 13: signerd.admin.v1.SystemService.Freeze:output_type -> signerd.admin.v1.FreezeResponse
+	10, // 14: signerd.admin.v1.SystemService.Unfreeze:output_type -> signerd.admin.v1.UnfreezeResponse
+	1,  // 15: signerd.admin.v1.SystemService.Backup:output_type -> signerd.admin.v1.BackupResponse
+	11, // [11:16] is the sub-list for method output_type
+	6,  // [6:11] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name
 	6,  // [6:6] is the sub-list for extension extendee
 	0,  // [0:6] is the sub-list for field type_name
@@ -814,7 +905,7 @@ func file_signerd_admin_v1_system_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signerd_admin_v1_system_proto_rawDesc), len(file_signerd_admin_v1_system_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,7 @@ const (
 	SystemService_RotateRootKey_FullMethodName = "/signerd.admin.v1.SystemService/RotateRootKey"
 	SystemService_Freeze_FullMethodName        = "/signerd.admin.v1.SystemService/Freeze"
 	SystemService_Unfreeze_FullMethodName      = "/signerd.admin.v1.SystemService/Unfreeze"
+	SystemService_Backup_FullMethodName        = "/signerd.admin.v1.SystemService/Backup"
 )
 
 // SystemServiceClient is the client API for SystemService service.
@@ -43,6 +44,8 @@ type SystemServiceClient interface {
 	Freeze(ctx context.Context, in *FreezeRequest, opts ...grpc.CallOption) (*FreezeResponse, error)
 	// Unfreeze lets signing go on. While nothing is frozen it changes nothing.
 	Unfreeze(ctx context.Context, in *UnfreezeRequest, opts ...grpc.CallOption) (*UnfreezeResponse, error)
+	// Backup gives the whole store as it is at one moment, sealed as it is kept. Without the root key it is worthless.
+	Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupResponse], error)
 }
 
 type systemServiceClient struct {
@@ -102,6 +105,25 @@ func (c *systemServiceClient) Unfreeze(ctx context.Context, in *UnfreezeRequest,
 	return out, nil
 }
 
+func (c *systemServiceClient) Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &SystemService_ServiceDesc.Streams[1], SystemService_Backup_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[BackupRequest, BackupResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SystemService_BackupClient = grpc.ServerStreamingClient[BackupResponse]
+
 // SystemServiceServer is the server API for SystemService service.
 // All implementations must embed UnimplementedSystemServiceServer
 // for forward compatibility.
@@ -120,6 +142,8 @@ type SystemServiceServer interface {
 	Freeze(context.Context, *FreezeRequest) (*FreezeResponse, error)
 	// Unfreeze lets signing go on. While nothing is frozen it changes nothing.
 	Unfreeze(context.Context, *UnfreezeRequest) (*UnfreezeResponse, error)
+	// Backup gives the whole store as it is at one moment, sealed as it is kept. Without the root key it is worthless.
+	Backup(*BackupRequest, grpc.ServerStreamingServer[BackupResponse]) error
 	mustEmbedUnimplementedSystemServiceServer()
 }
 
@@ -141,6 +165,9 @@ func (UnimplementedSystemServiceServer) Freeze(context.Context, *FreezeRequest) 
 }
 func (UnimplementedSystemServiceServer) Unfreeze(context.Context, *UnfreezeRequest) (*UnfreezeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Unfreeze not implemented")
+}
+func (UnimplementedSystemServiceServer) Backup(*BackupRequest, grpc.ServerStreamingServer[BackupResponse]) error {
+	return status.Error(codes.Unimplemented, "method Backup not implemented")
 }
 func (UnimplementedSystemServiceServer) mustEmbedUnimplementedSystemServiceServer() {}
 func (UnimplementedSystemServiceServer) testEmbeddedByValue()                       {}
@@ -228,6 +255,17 @@ func _SystemService_Unfreeze_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SystemService_Backup_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(BackupRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(SystemServiceServer).Backup(m, &grpc.GenericServerStream[BackupRequest, BackupResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SystemService_BackupServer = grpc.ServerStreamingServer[BackupResponse]
+
 // SystemService_ServiceDesc is the grpc.ServiceDesc for SystemService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -252,6 +290,11 @@ var SystemService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "RotateRootKey",
 			Handler:       _SystemService_RotateRootKey_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Backup",
+			Handler:       _SystemService_Backup_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/signerd/signerd/audit"
+	"github.com/signerd/signerd/internal/config"
+	"github.com/signerd/signerd/internal/secret"
+	"github.com/signerd/signerd/keystore"
+	"github.com/signerd/signerd/upstream"
+	"github.com/signerd/signerd/upstream/noba"
+	"github.com/signerd/signerd/upstream/noon"
+)
+
+// folderConfig is a configuration in a folder; the root key may be another folder's.
+func folderConfig(dir, rootKey string) *config.Config {
+	return &config.Config{Store: filepath.Join(dir, "keys.db"), Anchor: filepath.Join(dir, "anchor"),
+		RootKey: config.RootKey{File: rootKey}, Audit: config.Audit{Dir: filepath.Join(dir, "audit")}}
+}
+
+// backedUp makes a store with a key in it, and a backup of it.
+func backedUp(t *testing.T) (rootKey, path string) {
+	t.Helper()
+	dir := t.TempDir()
+	c := folderConfig(dir, filepath.Join(dir, "root.key"))
+	if _, err := prepare(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	kc, err := files(t.Context(), c, noon.Destinations{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = kc.Store.Close() }()
+	k, err := keystore.Open(t.Context(), kc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := upstream.Material{upstream.PartAPIKey: secret.New([]byte("api")), upstream.PartSecret: secret.New([]byte("a secret of a test"))}
+	if _, _, err := k.Import(t.Context(), "unix:uid=1", keystore.NewKey{Name: "pay", Scheme: noba.Name, Environment: upstream.Sandbox}, m); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(dir, "backup"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Backup(t.Context(), f, "test"); err != nil {
+		t.Fatal(err)
+	}
+	return c.RootKey.File, f.Name()
+}
+
+// Variables of the process that is killed.
+const (
+	killDir, killStep    = "SIGNERD_TEST_RESTORE_DIR", "SIGNERD_TEST_RESTORE_STEP"
+	killRoot, killBackup = "SIGNERD_TEST_RESTORE_ROOT", "SIGNERD_TEST_RESTORE_BACKUP"
+)
+
+// TestRestoreThatIsKilled is the process that is killed; without the variables there is none.
+func TestRestoreThatIsKilled(t *testing.T) {
+	if os.Getenv(killDir) == "" {
+		return
+	}
+	err := restoring{config: folderConfig(os.Getenv(killDir), os.Getenv(killRoot)), stdout: io.Discard, done: func(step string) {
+		if step == os.Getenv(killStep) {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}}.run(t.Context(), os.Getenv(killBackup))
+	t.Fatal("it was not killed: ", err)
+}
+
+func TestARestoreThatIsKilledAfterAnyStepLeavesNothingOrIsCompletedByTheNext(t *testing.T) {
+	t.Parallel()
+	root, path := backedUp(t)
+	var steps []string
+	whole := folderConfig(t.TempDir(), root)
+	if err := (restoring{config: whole, stdout: io.Discard, done: func(step string) { steps = append(steps, step) }}).run(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	if len(steps) != 4 {
+		t.Fatalf("the steps are %q", steps)
+	}
+	for _, step := range steps {
+		t.Run(step, func(t *testing.T) {
+			c := folderConfig(t.TempDir(), root)
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestRestoreThatIsKilled$")
+			cmd.Env = append(os.Environ(), killDir+"="+filepath.Dir(c.Store), killStep+"="+step, killRoot+"="+root, killBackup+"="+path)
+			if out, err := cmd.CombinedOutput(); err == nil || cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+				t.Fatalf("it was not killed: %v\n%s", err, out)
+			}
+			if step != stepAnchor {
+				if err := contents(t.Context(), c); err == nil {
+					t.Error("half a restore is served")
+				}
+			}
+			err := restoring{config: c, stdout: io.Discard}.run(t.Context(), path)
+			if step == stepAnchor && !errors.Is(err, keystore.ErrInitialized) || step != stepAnchor && err != nil {
+				t.Fatalf("restoring once more: %v", err)
+			}
+			wantPay(t, c)
+		})
+	}
+}
+
+// wantPay fails unless the store opens and has the key of the backup.
+func wantPay(t *testing.T, c *config.Config) {
+	t.Helper()
+	kc, err := files(t.Context(), c, noon.Destinations{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = kc.Store.Close() }()
+	k, err := keystore.Open(t.Context(), kc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.Lookup("pay") == nil {
+		t.Error("the key is not there")
+	}
+}
+
+func TestARestoreIsNotCompletedByAnotherBackupNorOverAChangedStore(t *testing.T) {
+	t.Parallel()
+	root, path := backedUp(t)
+	c := folderConfig(t.TempDir(), root)
+	if err := (restoring{config: c, stdout: io.Discard}).run(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	kc, err := files(t.Context(), c, noon.Destinations{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := keystore.Open(t.Context(), kc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.SetEnabled(t.Context(), "pay", 0, false); err != nil {
+		t.Fatal(err)
+	}
+	second := filepath.Join(t.TempDir(), "second")
+	f, err := os.Create(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Backup(t.Context(), f, "test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Close(), kc.Store.Close(), os.Remove(c.Anchor)); err != nil {
+		t.Fatal(err)
+	}
+	for _, backup := range []string{path, second} {
+		if err := (restoring{config: c, stdout: io.Discard}).run(t.Context(), backup); !errors.Is(err, keystore.ErrInitialized) {
+			t.Errorf("without its anchor, a changed store is restored over: %v", err)
+		}
+	}
+	if there, err := audit.NewAnchorFile(c.Anchor).Exists(); there || err != nil {
+		t.Errorf("an anchor was made (%v)", err)
+	}
+}

@@ -1,0 +1,150 @@
+// Package recovery holds recovery keys: pairs whose public half the keyring is wrapped to as well, and whose private half stays offline
+// until the root key is lost.
+//
+// It is for cmd/signerd, which hands the halves to keystore. It never sees a record. The wrapping is HPKE (RFC 9180) with DHKEM(P-384,
+// HKDF-SHA384), HKDF-SHA384 and AES-256-GCM, each wrapping with a new encapsulated key.
+package recovery
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdh"
+	"crypto/hpke"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/signerd/signerd/internal/durable"
+)
+
+// A file is one line: one of these prefixes, and the key as RFC 9180 serializes it, in base64.
+const (
+	privatePrefix = "signerd-recovery-private-key-v1:"
+	publicPrefix  = "signerd-recovery-public-key-v1:"
+	maxFileBytes  = 512
+)
+
+// ErrMalformed says that a file does not hold that half of a recovery key.
+var ErrMalformed = errors.New("the file does not hold that half of a recovery key as `signerd recovery-key new` writes it")
+
+var errUnwrap = errors.New("the wrapped keyring was changed, or wrapped to another recovery key")
+
+func suite() (hpke.KEM, hpke.KDF, hpke.AEAD) {
+	return hpke.DHKEM(ecdh.P384()), hpke.HKDFSHA384(), hpke.AES256GCM()
+}
+
+var info = []byte("signerd keyring recovery")
+
+// Create makes a new pair in two new files: the private half with mode 0400, the public one with 0644. It fails with fs.ErrExist where
+// one of them is there.
+func Create(private, public string) error {
+	kem, _, _ := suite()
+	key, err := kem.GenerateKey()
+	if err != nil {
+		return fmt.Errorf("making a recovery key: %w", err)
+	}
+	b, err := key.Bytes()
+	if err != nil {
+		return fmt.Errorf("making a recovery key: %w", err)
+	}
+	defer clear(b)
+	line := append(base64.StdEncoding.AppendEncode([]byte(privatePrefix), b), '\n')
+	defer clear(line)
+	if err := durable.CreateFile(private, line, 0o400); err != nil {
+		return fmt.Errorf("making a recovery key: %w", err)
+	}
+	line = append(base64.StdEncoding.AppendEncode([]byte(publicPrefix), key.PublicKey().Bytes()), '\n')
+	if err := durable.CreateFile(public, line, 0o644); err != nil {
+		return fmt.Errorf("making the public half of a recovery key: %w", err)
+	}
+	return nil
+}
+
+// Public wraps. It is safe for concurrent use.
+type Public struct{ key hpke.PublicKey }
+
+// OpenPublic reads the file of a public half. Errors: those of reading it, ErrMalformed.
+func OpenPublic(path string) (*Public, error) {
+	b, err := read(path, publicPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("recovery public key %s: %w", path, err)
+	}
+	kem, _, _ := suite()
+	key, err := kem.NewPublicKey(b)
+	if err != nil {
+		return nil, fmt.Errorf("recovery public key %s: %w", path, ErrMalformed)
+	}
+	return &Public{key}, nil
+}
+
+// ID names the pair: it is a hash of the public half.
+func (p *Public) ID() string {
+	sum := sha256.Sum256(p.key.Bytes())
+	return "recovery:" + hex.EncodeToString(sum[:8])
+}
+
+// Wrap encrypts what only the private half opens.
+func (p *Public) Wrap(_ context.Context, plaintext []byte) ([]byte, error) {
+	_, kdf, aead := suite()
+	return hpke.Seal(p.key, kdf, aead, info, plaintext)
+}
+
+// Private unwraps. It prints as nothing but its type, and is safe for concurrent use.
+type Private struct {
+	public *Public
+	open   func(wrapped []byte) ([]byte, error) // holds the key, which nothing that prints can reach
+}
+
+// OpenPrivate reads the file of a private half. Errors: those of reading it, ErrMalformed.
+func OpenPrivate(path string) (*Private, error) {
+	b, err := read(path, privatePrefix)
+	defer clear(b)
+	if err != nil {
+		return nil, fmt.Errorf("recovery key %s: %w", path, err)
+	}
+	kem, kdf, aead := suite()
+	key, err := kem.NewPrivateKey(b)
+	if err != nil {
+		return nil, fmt.Errorf("recovery key %s: %w", path, ErrMalformed)
+	}
+	open := func(wrapped []byte) ([]byte, error) { return hpke.Open(key, kdf, aead, info, wrapped) }
+	return &Private{&Public{key.PublicKey()}, open}, nil
+}
+
+// ID is that of the public half.
+func (p *Private) ID() string { return p.public.ID() }
+
+// Unwrap reverses Wrap; the plaintext is the caller's to wipe.
+func (p *Private) Unwrap(_ context.Context, wrapped []byte) ([]byte, error) {
+	plaintext, err := p.open(wrapped)
+	if err != nil {
+		return nil, errUnwrap
+	}
+	return plaintext, nil
+}
+
+// read gives the bytes of a key; they are the caller's to wipe.
+func read(path, prefix string) ([]byte, error) {
+	line, err := durable.ReadLimited(path, maxFileBytes)
+	defer clear(line)
+	if errors.Is(err, durable.ErrTooLarge) {
+		return nil, ErrMalformed
+	}
+	if err != nil {
+		return nil, err
+	}
+	text, ok := bytes.CutPrefix(bytes.TrimRight(line, "\r\n"), []byte(prefix))
+	// The decoder would skip line ends inside.
+	if !ok || bytes.ContainsAny(text, "\r\n") {
+		return nil, ErrMalformed
+	}
+	b := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+	n, err := base64.StdEncoding.Strict().Decode(b, text)
+	if err != nil {
+		clear(b)
+		return nil, ErrMalformed
+	}
+	return b[:n], nil
+}

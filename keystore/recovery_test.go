@@ -1,0 +1,165 @@
+package keystore_test
+
+import (
+	"bytes"
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"github.com/signerd/signerd/internal/recovery"
+	"github.com/signerd/signerd/keystore"
+	"github.com/signerd/signerd/keystore/memory"
+	"github.com/signerd/signerd/upstream"
+	"github.com/signerd/signerd/upstream/noah"
+)
+
+func newRecoveryKey(t *testing.T) (*recovery.Private, *recovery.Public) {
+	t.Helper()
+	dir := t.TempDir()
+	private, public := filepath.Join(dir, "private"), filepath.Join(dir, "public")
+	if err := recovery.Create(private, public); err != nil {
+		t.Fatal(err)
+	}
+	key, err := recovery.OpenPrivate(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	half, err := recovery.OpenPublic(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key, half
+}
+
+// recovered is c as it is after the root key was lost.
+func recovered(c keystore.Config, key keystore.RecoveryKey) keystore.Config {
+	c.RootKey, c.RecoveryKey = newRootKey(), key
+	return c
+}
+
+func TestTheRecoveryKeyOpensTheStoreWhenTheRootKeyIsLost(t *testing.T) {
+	for name, backend := range backends {
+		t.Run(name, func(t *testing.T) {
+			key, half := newRecoveryKey(t)
+			c := backend(t)
+			importKey(t, initialize(t, c), "a", noah.Name, upstream.Prod)
+			c.Recovery = half
+			first := open(t, c)
+			after := recovered(c, key)
+			if err := keystore.Recover(t.Context(), after); err != nil {
+				t.Fatal(err)
+			}
+			after.RecoveryKey = nil
+			wantSame(t, "the recovered store", open(t, after), first)
+			if _, err := keystore.Open(t.Context(), c); !errors.Is(err, keystore.ErrWrongRootKey) {
+				t.Errorf("with the old root key: %v", err)
+			}
+			// It can be recovered once more.
+			if err := keystore.Recover(t.Context(), recovered(after, key)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestTheWrappingFollowsTheConfiguredRecoveryKey(t *testing.T) {
+	old, oldHalf := newRecoveryKey(t)
+	key, half := newRecoveryKey(t)
+	c := inMemory(t)
+	c.Recovery = oldHalf
+	before := initialize(t, c).StoreState().Counter
+	if got := open(t, c).StoreState().Counter; got != before {
+		t.Errorf("a start that changes nothing raised the counter from %d to %d", before, got)
+	}
+	c.Recovery = half
+	open(t, c)
+	if err := keystore.Verify(t.Context(), recovered(c, old)); !errors.Is(err, keystore.ErrWrongRecoveryKey) {
+		t.Errorf("with the recovery key before: %v", err)
+	}
+	if err := keystore.Verify(t.Context(), recovered(c, key)); err != nil {
+		t.Errorf("with the recovery key: %v", err)
+	}
+	c.Recovery = nil
+	open(t, c)
+	if err := keystore.Verify(t.Context(), recovered(c, key)); !errors.Is(err, keystore.ErrNoRecovery) {
+		t.Errorf("without one configured: %v", err)
+	}
+}
+
+func TestABackupIsRestoredWithTheRecoveryKeyAlone(t *testing.T) {
+	key, half := newRecoveryKey(t)
+	c := inMemory(t)
+	c.Recovery = half
+	first := initialize(t, c)
+	importKey(t, first, "a", noah.Name, upstream.Prod)
+	b := takeBackup(t, first)
+	into := configure(memory.New(), &anchor{})
+	into.RootKey, into.RecoveryKey = nil, key
+	r, err := keystore.OpenBackup(t.Context(), into, bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	into.RootKey, into.Recovery = newRootKey(), half
+	if err := r.Restore(t.Context(), into); err != nil {
+		t.Fatal(err)
+	}
+	if err := keystore.Verify(t.Context(), into); err != nil {
+		t.Errorf("the restored store is not wrapped to the recovery key: %v", err)
+	}
+	into.RecoveryKey = nil
+	wantSame(t, "the restored store", open(t, into), first)
+}
+
+func TestAWrappingThatFailsOrIsUncertainLosesNothing(t *testing.T) {
+	failure := errors.New("disk")
+	for name, store := range map[string]unsure{"before the commit": {before: failure}, "after the commit": {after: failure}} {
+		t.Run(name, func(t *testing.T) {
+			key, half := newRecoveryKey(t)
+			kept, a := memory.New(), &anchor{}
+			c := configure(kept, a)
+			c.Recovery = half
+			first := initialize(t, c)
+			importKey(t, first, "a", noah.Name, upstream.Prod)
+			broken := recovered(c, key)
+			store.Store = kept
+			broken.Store = &store
+			if err := keystore.Recover(t.Context(), broken); !errors.Is(err, keystore.ErrUnavailable) {
+				t.Fatalf("recovering: %v", err)
+			}
+			broken.Store = kept
+			if err := keystore.Recover(t.Context(), broken); err != nil {
+				t.Fatalf("once more: %v", err)
+			}
+			broken.RecoveryKey = nil
+			wantSame(t, "the store", open(t, broken), first)
+		})
+	}
+}
+
+func TestAWrappingThatWasPutThereBySomebodyElseIsRefused(t *testing.T) {
+	_, half := newRecoveryKey(t)
+	other, otherHalf := newRecoveryKey(t)
+	c := inMemory(t)
+	c.Recovery = half
+	initialize(t, c)
+	foreign := inMemory(t)
+	foreign.Recovery = otherHalf
+	initialize(t, foreign)
+	theirs, _, err := foreign.Store.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range theirs {
+		if r.Name == "keyring" {
+			if _, err := c.Store.Commit(t.Context(), []keystore.Change{{Record: r, Expect: r.Generation}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := keystore.Verify(t.Context(), recovered(c, other)); !errors.Is(err, keystore.ErrDamaged) {
+		t.Errorf("it opens: %v", err)
+	}
+	if _, err := keystore.Open(t.Context(), c); !errors.Is(err, keystore.ErrDamaged) {
+		t.Errorf("with the root key: %v", err)
+	}
+}
