@@ -101,7 +101,7 @@ func TestNothingWaitsForItself(t *testing.T) {
 	t.Parallel()
 	r, b := onBrittleDisk(t, setup{limits: server.Limits{MaxRefusals: 1 << 30}})
 	r.importedNOAH(t, "shop")
-	ctx, cancel := context.WithTimeout(as(t, operator), 3*time.Second)
+	ctx, cancel := context.WithCancel(as(t, operator))
 	defer cancel()
 	var all sync.WaitGroup
 	busy := func(do func()) {
@@ -124,14 +124,18 @@ func TestNothingWaitsForItself(t *testing.T) {
 	busy(func() { _, _ = r.system.GetStatus(ctx, &adminv1.GetStatusRequest{}) })
 	busy(func() { _, _ = r.reader.GetCheckpoint(ctx, &adminv1.GetCheckpointRequest{}) })
 	busy(func() { _ = r.listing(t, &adminv1.ListRecordsRequest{Last: 5}, func([]*adminv1.AuditRecord) {}) })
-	busy(func() {
+	for range 10 {
 		b.failing(syscall.EIO)
-		time.Sleep(20 * time.Millisecond)
+		for r.audit.Err() == nil {
+			_, _ = r.signNOAH(ctx, "shop") // whose record fails
+		}
 		b.failing(nil)
-		time.Sleep(200 * time.Millisecond)
-	})
+		for r.audit.Err() != nil {
+			_, _ = r.system.GetStatus(ctx, &adminv1.GetStatusRequest{})
+		}
+	}
+	cancel()
 	all.Wait()
-	b.failing(nil)
 	r.untilServing(t)
 	_, err := r.admin.EnableKey(as(t, operator), &adminv1.EnableKeyRequest{Name: "shop"})
 	must(t, err)
@@ -144,22 +148,23 @@ func TestNothingWaitsForItself(t *testing.T) {
 func TestFollowingEndsWhenItIsNotAllowedAnyMore(t *testing.T) {
 	t.Parallel()
 	r := start(t, setup{})
-	ctx, cancel := context.WithTimeout(as(t, operator), 10*time.Second)
+	ctx, cancel := context.WithCancel(as(t, operator))
 	defer cancel()
 	stream, err := r.reader.ListRecords(ctx, &adminv1.ListRecordsRequest{Follow: true})
 	must(t, err)
 	_, err = stream.Recv()
 	must(t, err)
 	r.setPolicy(t, everything(t, stranger))
-	go func() {
+	var calling sync.WaitGroup
+	calling.Go(func() {
 		for ctx.Err() == nil {
-			_, _ = r.signNOAH(as(t, stranger), "none")
-			time.Sleep(10 * time.Millisecond)
+			_, _ = r.signNOAH(ctx, "none") // a record for the follower
 		}
-	}()
+	})
 	for err == nil {
 		_, err = stream.Recv()
 	}
-	r.refused(t, err, codes.PermissionDenied, "DENIED")
 	cancel()
+	calling.Wait()
+	r.refused(t, err, codes.PermissionDenied, "DENIED")
 }

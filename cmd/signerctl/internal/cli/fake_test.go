@@ -24,7 +24,7 @@ import (
 	signerdv1 "github.com/signerd/signerd/gen/signerd/v1"
 )
 
-// answers tells a fake signerd what to answer, by the RPC's name; without an entry an RPC is not implemented.
+// answers tells a fake signerd what to answer, by the RPC's name; without an entry an RPC answers UNIMPLEMENTED.
 type answers map[string]func(ctx context.Context, req proto.Message) (proto.Message, error)
 
 // give answers with m, always.
