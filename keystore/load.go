@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/signerd/signerd/upstream"
 )
@@ -115,15 +118,11 @@ func (k *Keystore) fill(s *snapshot, records map[string]Record) error {
 	if s.audit, err = openAuditState(s.sealer, records); err != nil {
 		problems = append(problems, Problem{nameAudit, err.Error()})
 	}
+	var keys []Record
 	for name, r := range records {
 		switch {
 		case strings.HasPrefix(name, prefixKey):
-			key, err := k.openKey(s, r)
-			if err != nil {
-				problems = append(problems, Problem{name, err.Error()})
-				continue
-			}
-			s.add(key)
+			keys = append(keys, r)
 		case name == namePolicy:
 			var err error
 			if s.policy, err = k.openPolicy(s, r); err != nil {
@@ -138,12 +137,37 @@ func (k *Keystore) fill(s *snapshot, records map[string]Record) error {
 			problems = append(problems, Problem{name, "this program does not know such a record"})
 		}
 	}
+	problems = append(problems, k.openKeys(s, keys)...)
 	if len(problems) > 0 {
 		slices.SortFunc(problems, func(a, b Problem) int { return strings.Compare(a.Record, b.Record) })
 		return problems
 	}
 	s.names = slices.Sorted(maps.Keys(s.keys))
 	return nil
+}
+
+// openKeys opens keys into s, on all processors: parsing a private key takes as long as a signature, and there may be thousands.
+func (k *Keystore) openKeys(s *snapshot, records []Record) Damage {
+	keys, failed := make([]*Key, len(records)), make([]error, len(records))
+	var next atomic.Int64
+	var opening sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(records)) {
+		opening.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(records)); i = next.Add(1) - 1 {
+				keys[i], failed[i] = k.openKey(s, records[i])
+			}
+		})
+	}
+	opening.Wait()
+	var problems Damage
+	for i, r := range records {
+		if failed[i] != nil {
+			problems = append(problems, Problem{r.Name, failed[i].Error()})
+			continue
+		}
+		s.add(keys[i])
+	}
+	return problems
 }
 
 // openKey turns a stored record into a key that is ready to sign.

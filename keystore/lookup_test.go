@@ -49,6 +49,12 @@ func (s *slate) Write(_ *checkpoint.Signer, state checkpoint.Store) error {
 // filled is an open keystore with n keys. It seals them all at once: one commit each would take an hour for many.
 func filled(tb testing.TB, n int) *Keystore {
 	tb.Helper()
+	return filledWith(tb, n, noba.Scheme{}, exampleMaterial)
+}
+
+// filledWith is filled with keys of one scheme.
+func filledWith(tb testing.TB, n int, scheme upstream.Scheme, material func(testing.TB, string) upstream.Material) *Keystore {
+	tb.Helper()
 	path := filepath.Join(tb.TempDir(), "root.key")
 	if err := rootkey.CreateFile(path); err != nil {
 		tb.Fatal(err)
@@ -80,7 +86,7 @@ func filled(tb testing.TB, n int) *Keystore {
 	}
 	records := []Record{{nameKeyring, firstCounter, wrapped}, auditKey, seal(nameFence, fenceRecord{recordFormat, pepper})}
 	for i := range n {
-		records = append(records, seal(prefixKey+keyName(i), exampleKey(tb, keyName(i), secret.Copy(pepper))))
+		records = append(records, seal(prefixKey+keyName(i), exampleKey(tb, keyName(i), scheme, material(tb, keyName(i)), secret.Copy(pepper))))
 	}
 	h := head{}.with(records)
 	sealed, err := sealHead(s, h)
@@ -88,7 +94,7 @@ func filled(tb testing.TB, n int) *Keystore {
 		tb.Fatal(err)
 	}
 	records = append(records, sealed, sealAuditState(s, firstCounter, nil))
-	c := Config{Store: &still{records: records}, Anchor: &slate{}, RootKey: root, Schemes: []upstream.Scheme{noba.Scheme{}}}
+	c := Config{Store: &still{records: records}, Anchor: &slate{}, RootKey: root, Schemes: []upstream.Scheme{scheme}}
 	if err := writeAnchor(c.Anchor, signer, h); err != nil {
 		tb.Fatal(err)
 	}
@@ -101,16 +107,19 @@ func filled(tb testing.TB, n int) *Keystore {
 
 func keyName(i int) string { return fmt.Sprintf("account-%05d", i) }
 
-func exampleKey(tb testing.TB, name string, pepper secret.Bytes) keyRecord {
+func exampleMaterial(_ testing.TB, name string) upstream.Material {
+	return upstream.Material{upstream.PartAPIKey: secret.New([]byte("api key of " + name)), upstream.PartSecret: secret.New([]byte("secret of " + name))}
+}
+
+func exampleKey(tb testing.TB, name string, scheme upstream.Scheme, m upstream.Material, pepper secret.Bytes) keyRecord {
 	tb.Helper()
-	m := upstream.Material{upstream.PartAPIKey: secret.New([]byte("api key of " + name)), upstream.PartSecret: secret.New([]byte("secret of " + name))}
-	credential, err := noba.Scheme{}.Open(m)
+	credential, err := scheme.Open(m)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	fingerprint := credential.Fingerprint(pepper)
 	at := time.Unix(1_700_000_000, 0).UTC()
-	return keyRecord{Format: recordFormat, Name: name, Scheme: noba.Name, Environment: string(upstream.Prod), Enabled: true, Active: 1,
+	return keyRecord{Format: recordFormat, Name: name, Scheme: scheme.Name(), Environment: string(upstream.Prod), Enabled: true, Active: 1,
 		NextVersion: 2, CreateTime: at, UpdateTime: at, Versions: []versionRecord{{Number: 1, State: Enabled,
 			Algorithm: credential.Algorithm(), Fingerprint: fingerprint[:], CreateTime: at, Material: storedMaterial(m)}}}
 }
