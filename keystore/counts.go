@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"sync"
 	"time"
 
 	"github.com/signerd/signerd/upstream"
@@ -18,16 +19,22 @@ type Stats struct {
 	NextDestroy time.Time
 	// Expiring counts the versions that expire within ExpiryWarning, Expired those that have; both without those that are DESTROYED.
 	Expiring, Expired int
+	// Unused counts the ENABLED versions without a use for UnusedAfter.
+	Unused int
 }
 
 // Stats counts what the keystore holds now.
 func (k *Keystore) Stats() Stats {
 	s := k.current.Load()
 	out := Stats{Keys: len(s.keys), Counter: s.head.counter, RootKeyID: s.rootKeyID}
+	now := sync.OnceValue(k.config.now)
 	for _, key := range s.keys {
 		out.Versions += len(key.versions)
 		for _, v := range key.versions {
-			out.add(v, k.config.now)
+			out.add(v, now)
+			if v.unused(s.usage.since, now) {
+				out.Unused++
+			}
 		}
 	}
 	return out
@@ -57,8 +64,8 @@ type Count struct {
 	// Keys counts keys, Versions their versions by state.
 	Keys     int
 	Versions map[State]int
-	// Expiring and Expired count versions, as in Stats.
-	Expiring, Expired int
+	// Expiring, Expired and Unused count versions, as in Stats.
+	Expiring, Expired, Unused int
 }
 
 // Counts tells keys apart by scheme, environment, and whether they are enabled.
@@ -70,7 +77,8 @@ func (k *Keystore) Counts() []Count {
 	}
 	index := make(map[kind]int)
 	var out []Count
-	for _, key := range k.current.Load().keys {
+	s, now := k.current.Load(), sync.OnceValue(k.config.now)
+	for _, key := range s.keys {
 		of := kind{key.Scheme, key.Environment, key.Enabled}
 		i, ok := index[of]
 		if !ok {
@@ -81,11 +89,14 @@ func (k *Keystore) Counts() []Count {
 		out[i].Keys++
 		for _, v := range key.versions {
 			out[i].Versions[v.State]++
-			switch v.expiry(k.config.now) {
+			switch v.expiry(now) {
 			case Expiring:
 				out[i].Expiring++
 			case Expired:
 				out[i].Expired++
+			}
+			if v.unused(s.usage.since, now) {
+				out[i].Unused++
 			}
 		}
 	}

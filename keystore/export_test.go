@@ -58,6 +58,20 @@ func Smuggle(ctx context.Context, c Config, from, to string, edit func(plaintext
 	return err
 }
 
+// ReplaceUsage edits what the record of last uses holds, which is in no head.
+func ReplaceUsage(ctx context.Context, c Config, edit func(plaintext []byte) []byte) error {
+	s, err := (&Keystore{config: c}).load(ctx)
+	if err != nil {
+		return err
+	}
+	record, err := edited(ctx, c, s, nameUsage, edit)
+	if err != nil {
+		return err
+	}
+	_, err = c.Store.Commit(ctx, []Change{{Record: record, Expect: s.usage.generation}})
+	return err
+}
+
 // RootOf is the root of a head with these entries, as they are sealed.
 func RootOf(entries []byte) []byte {
 	var list []headEntry

@@ -19,10 +19,14 @@ const (
 	nameFreeze   = "freeze"
 	nameAuditKey = "audit-key"
 	nameAudit    = "audit"
+	nameUsage    = "usage"
 	prefixKey    = "key/"
 )
 
-// head is the table of contents of all records but itself and the audit log's state (see auditState), sealed and written with
+// unlisted reports whether a record is in no head: the audit log's state and the last uses, which have generations of their own.
+func unlisted(name string) bool { return name == nameAudit || name == nameUsage }
+
+// head is the table of contents of all records but itself, the audit log's state and the last uses (see unlisted), sealed and written with
 // every commit of theirs. Its generation is the store's counter: every such commit raises it by one, and gives it to the
 // records it writes.
 type head struct {
@@ -153,7 +157,7 @@ func (h head) compare(s *sealer, records map[string]Record) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(records)) {
 		r := records[name]
-		if _, ok := h.entries[name]; ok || name == nameHead || name == nameAudit {
+		if _, ok := h.entries[name]; ok || name == nameHead || unlisted(name) {
 			continue
 		}
 		if h.isBehind(s, r) {

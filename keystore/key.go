@@ -3,6 +3,7 @@ package keystore
 import (
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/signerd/signerd/policy"
@@ -57,6 +58,7 @@ type Version struct {
 
 	credential upstream.Credential // nil once destroyed
 	remains    bool                // its old records may still be in the store's file
+	used       *atomic.Int64       // when it last signed, in Unix seconds; 0 for never. It is the same in all snapshots.
 }
 
 // PublicKey is the SubjectPublicKeyInfo in DER, nil where the scheme has none, or the version is DESTROYED.

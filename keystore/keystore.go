@@ -108,6 +108,8 @@ type Keystore struct {
 	otherRootKey RootKey
 	// anchored is the counter that the anchor holds.
 	anchored uint64
+	// began is when it was opened: uses are known from then on, where the store says nothing of earlier ones.
+	began time.Time
 }
 
 // snapshot is all that the store held at one revision. It is immutable.
@@ -120,7 +122,8 @@ type snapshot struct {
 	pepper     secret.Bytes
 	signer     *checkpoint.Signer
 	audit      auditState
-	generation map[string]uint64 // of every record, the head's included, but not of audit
+	usage      usage
+	generation map[string]uint64 // of every record in the head, and the head's
 	keys       map[string]*Key
 	names      []string      // of keys, sorted
 	policy     *StoredPolicy // nil while there is none
@@ -232,7 +235,7 @@ func sealHead(s *sealer, h head) (Record, error) {
 // store with any fault: the error names every record concerned (ErrDamaged), or is ErrNotInitialized, ErrWrongRootKey,
 // ErrRootKeyUnavailable, ErrRolledBack or ErrUnavailable.
 func Open(ctx context.Context, c Config) (*Keystore, error) {
-	k := &Keystore{config: c}
+	k := &Keystore{config: c, began: c.now()}
 	s, err := k.load(ctx)
 	if err != nil {
 		return nil, err

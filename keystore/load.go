@@ -96,11 +96,11 @@ func openHead(s *sealer, records map[string]Record) (head, error) {
 	return h, nil
 }
 
-// fill opens every record into s. Only records that the head vouches for reach it, and the audit log's state.
+// fill opens every record into s. Only records that the head vouches for reach it, and those that are in none.
 func (k *Keystore) fill(s *snapshot, records map[string]Record) error {
 	var problems Damage
 	for name, r := range records {
-		if name != nameAudit {
+		if !unlisted(name) {
 			s.generation[name] = r.Generation
 		}
 	}
@@ -133,7 +133,7 @@ func (k *Keystore) fill(s *snapshot, records map[string]Record) error {
 			if s.freeze, err = openFreeze(s, r); err != nil {
 				problems = append(problems, Problem{name, err.Error()})
 			}
-		case !slices.Contains([]string{nameHead, nameKeyring, nameFence, nameAuditKey, nameAudit}, name):
+		case !slices.Contains([]string{nameHead, nameKeyring, nameFence, nameAuditKey, nameAudit, nameUsage}, name):
 			problems = append(problems, Problem{name, "this program does not know such a record"})
 		}
 	}
@@ -143,6 +143,7 @@ func (k *Keystore) fill(s *snapshot, records map[string]Record) error {
 		return problems
 	}
 	s.names = slices.Sorted(maps.Keys(s.keys))
+	k.openUsage(s, records)
 	return nil
 }
 
@@ -206,6 +207,7 @@ func (k *Keystore) buildKey(s *snapshot, rec keyRecord, r Record) (*Key, error) 
 		key.versions = append(key.versions, Version{
 			Number: v.Number, State: v.State, Algorithm: v.Algorithm, Fingerprint: [32]byte(v.Fingerprint),
 			CreateTime: v.CreateTime, Creator: v.Creator, DestroyTime: v.DestroyTime, ExpireTime: v.ExpireTime, credential: credential, remains: v.Remains,
+			used: k.use(rec.Name, v.Number),
 		})
 	}
 	return key, nil

@@ -64,6 +64,26 @@ func FuzzDecodeHead(f *testing.F) {
 	})
 }
 
+func FuzzDecodeUsageRecord(f *testing.F) {
+	f.Fuzz(func(t *testing.T, plaintext []byte) {
+		first, err := decodeUsageRecord(plaintext)
+		if err != nil {
+			return
+		}
+		once, err := encode(first)
+		if err != nil {
+			t.Fatalf("what was decoded does not encode: %v", err)
+		}
+		second, err := decodeUsageRecord(once)
+		if err != nil {
+			t.Fatalf("what was decoded and encoded does not decode: %v\n%s", err, once)
+		}
+		if twice, err := encode(second); err != nil || !bytes.Equal(once, twice) {
+			t.Fatalf("decoding changed the record from\n%s\nto\n%s (%v)", once, twice, err)
+		}
+	})
+}
+
 func FuzzOpenSealed(f *testing.F) {
 	s := exampleSealer(f)
 	f.Fuzz(func(t *testing.T, name string, generation uint64, sealed []byte) {
@@ -137,8 +157,9 @@ func TestEveryFuzzTargetHasASeedCorpus(t *testing.T) {
 func TestSomeSeedsAreAccepted(t *testing.T) {
 	s := exampleSealer(t)
 	for target, accepts := range map[string]func(args []string) bool{
-		"FuzzDecodeKeyRecord": func(args []string) bool { _, err := decodeKeyRecord([]byte(args[0])); return err == nil },
-		"FuzzDecodeHead":      func(args []string) bool { _, err := decodeHead([]byte(args[0])); return err == nil },
+		"FuzzDecodeKeyRecord":   func(args []string) bool { _, err := decodeKeyRecord([]byte(args[0])); return err == nil },
+		"FuzzDecodeUsageRecord": func(args []string) bool { _, err := decodeUsageRecord([]byte(args[0])); return err == nil },
+		"FuzzDecodeHead":        func(args []string) bool { _, err := decodeHead([]byte(args[0])); return err == nil },
 		"FuzzOpenSealed": func(args []string) bool {
 			generation, err := strconv.ParseUint(args[1], 10, 64)
 			if err != nil {

@@ -118,8 +118,8 @@ func (r *Restorable) reseal(ctx context.Context, c Config) ([]Record, *snapshot,
 	}
 	listed := []Record{{nameKeyring, counter, wrapped}, auditKey}
 	for name, old := range r.records {
-		if slices.Contains([]string{nameHead, nameKeyring, nameAuditKey, nameAudit}, name) {
-			continue // each store has its own
+		if slices.Contains([]string{nameHead, nameKeyring, nameAuditKey, nameAudit, nameUsage}, name) {
+			continue // each store has its own; of uses after the backup nothing is known
 		}
 		plaintext, err := from.sealer.open(name, old.Generation, old.Sealed)
 		if err != nil {

@@ -91,12 +91,17 @@ func (k *Keystore) resealAll(ctx context.Context, s *snapshot, root RootKey, pro
 			return nil, errRace
 		case r.Name == nameKeyring:
 			change.Record = keyring
+		case r.Name == nameUsage:
+			// Of what is known and not of the record, which may be damaged.
+			if change.Record, _, err = s.sealUsage(next); err != nil {
+				return nil, err
+			}
 		default:
 			if change.Record, err = reseal(s.sealer, next, r); err != nil {
 				return nil, err
 			}
 		}
-		if r.Name != nameAudit {
+		if !unlisted(r.Name) {
 			h.entries[r.Name] = entry{change.Generation, sha256.Sum256(change.Sealed)}
 		}
 		changes = append(changes, change)
@@ -111,8 +116,11 @@ func (k *Keystore) resealAll(ctx context.Context, s *snapshot, root RootKey, pro
 
 // generationOf is what the snapshot has of a record; 0 for none.
 func (s *snapshot) generationOf(name string) uint64 {
-	if name == nameAudit {
+	switch name {
+	case nameAudit:
 		return s.audit.generation
+	case nameUsage:
+		return s.usage.generation
 	}
 	return s.generation[name]
 }

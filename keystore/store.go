@@ -11,7 +11,7 @@ type Record struct {
 	Name string
 	// Generation is 1 or more, and was given by the keystore when it wrote the record.
 	Generation uint64
-	// Sealed is opaque; up to 16 MiB for the head of a large store, a few KiB otherwise.
+	// Sealed is opaque; up to 16 MiB for the head of a large store and its last uses, a few KiB otherwise.
 	Sealed []byte
 }
 

@@ -177,6 +177,6 @@ func credential[C upstream.Credential](ctx context.Context, a authorized, scheme
 	if !ok {
 		return none, nil, fmt.Errorf("a %s key opened as %T", scheme, opened)
 	}
-	c.record.Version = version
+	c.record.Version, c.signer = version, a.key
 	return typed, c, nil
 }

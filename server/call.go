@@ -34,6 +34,7 @@ type call struct {
 	unrecorded bool               // it has no record, since none can be written: that is not the caller's fault
 	keys       *keystore.Keystore // that the key is of, once the call was authorized
 	scheme     string             // of the key, once the call was authorized; for metrics, which strangers may read
+	signer     *keystore.Key      // whose credential signs, once it was given; the record has its version
 }
 
 type callKey struct{}
@@ -78,6 +79,9 @@ func (s *Server) openCall(ctx context.Context, req any, info *grpc.UnaryServerIn
 	if err = s.conclude(ctx, c, err); err != nil {
 		admitted.refused = !c.unrecorded
 		return nil, err
+	}
+	if c.signer != nil {
+		c.signer.MarkUsed(c.record.Version, c.start)
 	}
 	return resp, nil
 }

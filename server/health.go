@@ -55,6 +55,9 @@ func (s *Server) Open(keys *keystore.Keystore, log *audit.Log) {
 		r.keys, r.log, r.Reason, r.Text = keys, log, "", ""
 		r.say(log.Err())
 	})
+	if err := keys.UsageFault(); err != nil {
+		s.log.Warn("when keys were last used was lost", "cause", err.Error())
+	}
 	// What happened before it is told from now on must not be missed.
 	keys.OnFreeze(s.freezeMoved)
 	s.freezeMoved()

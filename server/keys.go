@@ -84,7 +84,7 @@ func (s *keyService) GetKey(ctx context.Context, in *adminv1.GetKeyRequest) (*ad
 	if err != nil {
 		return nil, err
 	}
-	return &adminv1.GetKeyResponse{Key: keyMessage(a.key)}, nil
+	return &adminv1.GetKeyResponse{Key: keyMessage(a.key), UsesKnownSince: knownTime(a.keys.UsesKnownSince())}, nil
 }
 
 // defaultPageSize is the number of keys in a page when the request does not say.

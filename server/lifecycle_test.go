@@ -69,6 +69,7 @@ func TestANOAHKeyLivesFromItsMakingToItsNextVersion(t *testing.T) {
 		if err := partner.Check(onTheWire("GET", "/v1/things", out.GetHeaders(), nil)); err != nil || out.GetKeyVersion() != version {
 			t.Errorf("version %d: %v; want version %d", out.GetKeyVersion(), err, version)
 		}
+		want.Versions[version-1].LastUseTime = timestamppb.New(r.clock.Now().Truncate(time.Second))
 	}
 	accepted(1)
 

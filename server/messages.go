@@ -64,6 +64,7 @@ func keyMessage(k *keystore.Key) *adminv1.Key {
 		out.Versions = append(out.Versions, &adminv1.KeyVersion{
 			Number: v.Number, State: states[v.State], Algorithm: v.Algorithm, PublicKeySha256: publicSHA256(v),
 			CreateTime: timestamppb.New(v.CreateTime), Creator: v.Creator, DestroyTime: knownTime(v.DestroyTime), ExpireTime: knownTime(v.ExpireTime),
+			LastUseTime: knownTime(v.LastUsed()),
 		})
 	}
 	return out

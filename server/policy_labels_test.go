@@ -126,8 +126,8 @@ func TestAGuardedLabelCannotBeChangedByGuessingTheNextGeneration(t *testing.T) {
 	r.apply(t, withRules(reading, keepers()))
 	stopped := map[string]string{"stopped": "yes"}
 	// While the request to remove nothing is decided, the label comes.
-	r.clock.onceAt(3, func() { must(t, r.label(as(t, operator), "a", stopped)) })
 	next := r.keys.Stats().Counter + 1
+	r.clock.onceAt(3, func() { must(t, r.label(as(t, operator), "a", stopped)) })
 	_, err := r.admin.UpdateKey(as(t, application), &adminv1.UpdateKeyRequest{Name: "a", Generation: next})
 	r.refused(t, err, codes.Aborted, "CONFLICT")
 	if key := r.keys.Lookup("a"); key.Generation != next || key.Labels()["stopped"] != "yes" {

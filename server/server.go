@@ -168,11 +168,12 @@ func New(c Config) (*Server, error) {
 	s.become(func(r *Readiness) { r.Reason, r.Text = ReasonStarting, errNotReady.Error() })
 	s.background.Go(func() { s.recordExcess(s.stopping.Done()) })
 	s.background.Go(func() { s.destroyInTime(s.stopping) })
+	s.background.Go(func() { s.keepUsageHourly(s.stopping) })
 	return s, nil
 }
 
-// Close ends what New began, after Shutdown: logins under way are given up, and calls in excess are put on record. The log may be closed
-// after it.
+// Close ends what New began, after Shutdown: logins under way are given up, calls in excess are put on record, and the keys' last uses are
+// stored. The log and the store may be closed after it.
 func (s *Server) Close() {
 	s.stop()
 	s.background.Wait()
@@ -180,6 +181,7 @@ func (s *Server) Close() {
 	if err := s.admission.recordExcess(s.appendExcess); err != nil {
 		s.log.Warn("calls in excess are not on record", "cause", err.Error())
 	}
+	s.keepUsage(context.Background())
 }
 
 // Sessions lists the Noon sessions that are kept.

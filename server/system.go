@@ -56,6 +56,7 @@ func (s *systemService) GetStatus(ctx context.Context, _ *adminv1.GetStatusReque
 	out.KeyCount, out.KeyVersionCount = uint32(stats.Keys), uint32(stats.Versions)
 	out.ScheduledDestructionCount, out.NextDestroyTime = uint32(stats.Scheduled), knownTime(stats.NextDestroy)
 	out.ExpiringVersionCount, out.ExpiredVersionCount = uint32(stats.Expiring), uint32(stats.Expired)
+	out.UnusedVersionCount, out.UsesKnownSince = uint32(stats.Unused), knownTime(ready.Keys().UsesKnownSince())
 	view := ready.Keys().View()
 	inForce := view.Policy()
 	out.Freeze = freezeMessage(view.Freeze())

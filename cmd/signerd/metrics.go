@@ -25,7 +25,7 @@ type observed struct {
 
 func (o *observed) state() metrics.State {
 	s := metrics.State{NotServing: make(map[string]bool), Keys: make(map[metrics.KeyLabels]int), Versions: make(map[metrics.VersionLabels]int),
-		Expiring: make(map[string]int), Expired: make(map[string]int)}
+		Expiring: make(map[string]int), Expired: make(map[string]int), Unused: make(map[string]int)}
 	ready := server.Readiness{Reason: server.ReasonStarting}
 	if o := o.server.Load(); o != nil {
 		ready = o.Readiness()
@@ -42,6 +42,7 @@ func (o *observed) state() metrics.State {
 			s.Keys[metrics.KeyLabels{Scheme: c.Scheme, Environment: string(c.Environment), Enabled: strconv.FormatBool(c.Enabled)}] += c.Keys
 			s.Expiring[c.Scheme] += c.Expiring
 			s.Expired[c.Scheme] += c.Expired
+			s.Unused[c.Scheme] += c.Unused
 			for state, n := range c.Versions {
 				s.Versions[metrics.VersionLabels{Scheme: c.Scheme, State: string(state)}] += n
 			}

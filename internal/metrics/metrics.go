@@ -22,8 +22,9 @@ type State struct {
 	// Keys and Versions count by scheme, environment and state.
 	Keys     map[KeyLabels]int
 	Versions map[VersionLabels]int
-	// Expiring and Expired count versions by scheme: those that expire within 30 days, and those that have.
-	Expiring, Expired map[string]int
+	// Expiring, Expired and Unused count versions by scheme: those that expire within 30 days, those that have, and the ENABLED ones
+	// without a use for 90 days.
+	Expiring, Expired, Unused map[string]int
 	// Sessions is the number of Noon sessions kept, OldestSession the age of the oldest; 0 without any.
 	Sessions      int
 	OldestSession time.Duration
@@ -123,6 +124,7 @@ var (
 	descKeys     = prometheus.NewDesc("signerd_keys", "Keys.", []string{"scheme", "environment", "enabled"}, nil)
 	descExpiring = prometheus.NewDesc("signerd_key_versions_expiring", "Versions of keys that expire within 30 days.", []string{"scheme"}, nil)
 	descExpired  = prometheus.NewDesc("signerd_key_versions_expired", "Versions of keys that have expired.", []string{"scheme"}, nil)
+	descUnused   = prometheus.NewDesc("signerd_key_versions_unused", "ENABLED versions of keys that were not used for 90 days.", []string{"scheme"}, nil)
 	descVersions = prometheus.NewDesc("signerd_key_versions", "Versions of keys.", []string{"scheme", "state"}, nil)
 	descSessions = prometheus.NewDesc("signerd_noon_sessions", "Noon sessions that are kept.", nil, nil)
 	descExpiry   = prometheus.NewDesc("signerd_tls_certificate_expiry_timestamp_seconds", "When the TLS certificate in force expires.", nil, nil)
@@ -133,7 +135,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (stateCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descServing, descReason, descKeys, descVersions, descExpiring, descExpired, descSessions, descOldest, descExpiry, descRecords, descCopyLost} {
+	for _, d := range []*prometheus.Desc{descServing, descReason, descKeys, descVersions, descExpiring, descExpired, descUnused, descSessions, descOldest, descExpiry, descRecords, descCopyLost} {
 		out <- d
 	}
 }
@@ -167,6 +169,9 @@ func (c stateCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	for scheme, n := range s.Expired {
 		gauge(descExpired, float64(n), scheme)
+	}
+	for scheme, n := range s.Unused {
+		gauge(descUnused, float64(n), scheme)
 	}
 	gauge(descSessions, float64(s.Sessions))
 	gauge(descOldest, s.OldestSession.Seconds())

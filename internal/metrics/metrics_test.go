@@ -24,6 +24,7 @@ func TestAScrapeSaysWhatSignerdIsAndDid(t *testing.T) {
 		Versions:   map[metrics.VersionLabels]int{{Scheme: "noah", State: "PENDING"}: 4},
 		Expiring:   map[string]int{"noah": 2},
 		Expired:    map[string]int{"noba": 5},
+		Unused:     map[string]int{"noah": 6},
 		Sessions:   2, OldestSession: time.Minute, CertificateEnds: time.Unix(1800000000, 0), Records: 12, CopyLost: 3,
 	}, func(m *metrics.Metrics) {
 		for range 2 {
@@ -42,6 +43,7 @@ func TestAScrapeSaysWhatSignerdIsAndDid(t *testing.T) {
 		`signerd_key_versions{scheme="noah",state="PENDING"} 4`,
 		`signerd_key_versions_expiring{scheme="noah"} 2`,
 		`signerd_key_versions_expired{scheme="noba"} 5`,
+		`signerd_key_versions_unused{scheme="noah"} 6`,
 		`signerd_noon_sessions 2`,
 		`signerd_noon_session_age_seconds 60`,
 		`signerd_tls_certificate_expiry_timestamp_seconds 1.8e+09`,

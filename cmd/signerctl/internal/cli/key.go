@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 )
@@ -76,7 +77,20 @@ func activeVersion(k *adminv1.Key) string {
 	return number
 }
 
-func writeKey(w io.Writer, k *adminv1.Key) {
+// lastUse says when a version was last used, or how far it is known that it was not.
+func lastUse(v *adminv1.KeyVersion, knownSince *timestamppb.Timestamp) string {
+	switch {
+	case v.GetLastUseTime() != nil:
+		return formatTime(v.GetLastUseTime())
+	case knownSince == nil:
+		return "unknown"
+	case v.GetCreateTime().AsTime().Before(knownSince.AsTime()):
+		return "not since " + formatTime(knownSince)
+	}
+	return "never"
+}
+
+func writeKey(w io.Writer, k *adminv1.Key, usesKnownSince *timestamppb.Timestamp) {
 	table(w,
 		[]string{"Name:", k.GetName()},
 		[]string{"Scheme:", k.GetScheme()},
@@ -87,14 +101,14 @@ func writeKey(w io.Writer, k *adminv1.Key) {
 		[]string{"Generation:", strconv.FormatUint(k.GetGeneration(), 10)},
 		[]string{"Created:", formatTime(k.GetCreateTime())},
 		[]string{"Updated:", formatTime(k.GetUpdateTime())})
-	rows := [][]string{{"VERSION", "STATE", "ALGORITHM", "CREATED", "CREATOR", "PUBLIC KEY SHA-256"}}
+	rows := [][]string{{"VERSION", "STATE", "ALGORITHM", "CREATED", "CREATOR", "LAST USED", "PUBLIC KEY SHA-256"}}
 	for _, v := range k.GetVersions() {
 		fingerprint := v.GetPublicKeySha256()
 		if fingerprint == "" {
 			fingerprint = "-"
 		}
 		rows = append(rows, []string{formatNumber(v.GetNumber()), versionState(v), v.GetAlgorithm(),
-			formatTime(v.GetCreateTime()), v.GetCreator(), fingerprint})
+			formatTime(v.GetCreateTime()), v.GetCreator(), lastUse(v, usesKnownSince), fingerprint})
 	}
 	_, _ = fmt.Fprintln(w)
 	table(w, rows...)

@@ -64,10 +64,10 @@ Generation:      7
 Created:         2026-11-22T08:30:00Z
 Updated:         2026-11-22T08:30:00Z
 
-VERSION  STATE                                        ALGORITHM  CREATED               CREATOR        PUBLIC KEY SHA-256
-1        ENABLED                                      ES384      2026-11-22T08:30:00Z  unix:uid=1000  ab12
-2        DISABLED, destroyed at 2026-11-29T08:30:00Z  ES256      2026-11-22T08:30:00Z  unix:uid=1000  cd34
-3        DESTROYED 2026-11-22T08:30:00Z               ES384      2026-11-22T08:30:00Z  unix:uid=1000  -
+VERSION  STATE                                        ALGORITHM  CREATED               CREATOR        LAST USED  PUBLIC KEY SHA-256
+1        ENABLED                                      ES384      2026-11-22T08:30:00Z  unix:uid=1000  unknown    ab12
+2        DISABLED, destroyed at 2026-11-29T08:30:00Z  ES256      2026-11-22T08:30:00Z  unix:uid=1000  unknown    cd34
+3        DESTROYED 2026-11-22T08:30:00Z               ES384      2026-11-22T08:30:00Z  unix:uid=1000  unknown    -
 `, "")
 	f.run(t, "", "key", "list").want(t, 0, `NAME    SCHEME  ENV      STATUS   ACTIVE  VERSIONS                                 LABELS
 orders  noah    sandbox  enabled  1       3 (2 destroyed at 2026-11-29T08:30:00Z)  app=shop,team=payments

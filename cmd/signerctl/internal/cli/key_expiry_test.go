@@ -27,6 +27,21 @@ func TestKeyExpiry(t *testing.T) {
 	}
 }
 
+func TestKeyShowSaysHowFarItIsKnownThatAVersionWasNotUsed(t *testing.T) {
+	k := ordersKey()
+	f := serve(t, answers{"GetKey": give(&adminv1.GetKeyResponse{Key: k, UsesKnownSince: timestamppb.New(made.AsTime().Add(time.Hour))})})
+	if shown := f.run(t, "", "key", "show", "orders").stdout; !strings.Contains(shown, "unix:uid=1000  not since 2026-11-22T09:30:00Z  ab12") {
+		t.Errorf("key show does not tell it:\n%s", shown)
+	}
+}
+
+func TestStatusTellsOfVersionsThatNobodyUses(t *testing.T) {
+	f := serve(t, answers{"GetStatus": give(&adminv1.GetStatusResponse{UnusedVersionCount: 2, UsesKnownSince: made})})
+	if out := f.run(t, "", "status").stdout; !strings.Contains(out, "Unused:         2 enabled versions not used for 90 days; uses are known since 2026-11-22T08:30:00Z\n") {
+		t.Errorf("the status is\n%s", out)
+	}
+}
+
 func TestStatusTellsWhatComesToAnEnd(t *testing.T) {
 	f := serve(t, answers{"GetStatus": give(&adminv1.GetStatusResponse{ScheduledDestructionCount: 2, NextDestroyTime: made, ExpiringVersionCount: 1, ExpiredVersionCount: 3})})
 	out := f.run(t, "", "status").stdout

@@ -52,7 +52,7 @@ func (a *app) keyShow() *cobra.Command {
 		if err != nil {
 			return &failure{what: "showing key " + args[0], key: args[0], err: err}
 		}
-		return a.print(output, resp, func(w io.Writer) { writeKey(w, resp.GetKey()) })
+		return a.print(output, resp, func(w io.Writer) { writeKey(w, resp.GetKey(), resp.GetUsesKnownSince()) })
 	})
 	output = outputFlag(cmd, formatText, formatJSON)
 	return cmd

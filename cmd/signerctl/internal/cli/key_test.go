@@ -109,7 +109,8 @@ func TestKeyListWithoutKeys(t *testing.T) {
 func TestKeyShow(t *testing.T) {
 	k := ordersKey()
 	k.Labels["note"] = "\x1b[31mred\ttext"
-	f := serve(t, answers{"GetKey": give(&adminv1.GetKeyResponse{Key: k})})
+	k.Versions[0].LastUseTime = timestamppb.New(time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC))
+	f := serve(t, answers{"GetKey": give(&adminv1.GetKeyResponse{Key: k, UsesKnownSince: made})})
 	f.run(t, "", "key", "show", "orders").want(t, 0,
 		`Name:            orders
 Scheme:          noah
@@ -121,9 +122,9 @@ Generation:      7
 Created:         2026-11-22T08:30:00Z
 Updated:         2026-11-22T08:30:00Z
 
-VERSION  STATE    ALGORITHM  CREATED               CREATOR        PUBLIC KEY SHA-256
-1        ENABLED  ES384      2026-11-22T08:30:00Z  unix:uid=1000  ab12
-2        PENDING  ES256      2026-11-22T08:30:00Z  unix:uid=1000  cd34
+VERSION  STATE    ALGORITHM  CREATED               CREATOR        LAST USED             PUBLIC KEY SHA-256
+1        ENABLED  ES384      2026-11-22T08:30:00Z  unix:uid=1000  2026-11-22T09:00:00Z  ab12
+2        PENDING  ES256      2026-11-22T08:30:00Z  unix:uid=1000  never                 cd34
 `, "")
 	f.wantRequests(t, &adminv1.GetKeyRequest{Name: "orders"})
 }

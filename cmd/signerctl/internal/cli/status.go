@@ -61,6 +61,9 @@ func writeStatus(w io.Writer, s *adminv1.GetStatusResponse) {
 	if soon, already := s.GetExpiringVersionCount(), s.GetExpiredVersionCount(); soon+already > 0 {
 		rows = append(rows, []string{"Expiring:", quantity(uint64(soon), "version") + " within 30 days, " + quantity(uint64(already), "version") + " already"})
 	}
+	if n := s.GetUnusedVersionCount(); n > 0 {
+		rows = append(rows, []string{"Unused:", quantity(uint64(n), "enabled version") + " not used for 90 days; uses are known since " + formatTime(s.GetUsesKnownSince())})
+	}
 	if f := s.GetFreeze(); f != nil {
 		rows = append(rows, []string{"Frozen:", frozenBy(f)}, []string{"", "All signing is stopped until: signerctl unfreeze"})
 	}

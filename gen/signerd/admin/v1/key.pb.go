@@ -285,7 +285,9 @@ type KeyVersion struct {
 	// When its material will be destroyed, or was, once the version is DESTROYED. Absent where no destruction is scheduled.
 	DestroyTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=destroy_time,json=destroyTime,proto3" json:"destroy_time,omitempty"`
 	// When the partner will no longer take it, as an operator said. It signs all the same: this is for warnings. Absent if nobody said.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// When something that it signed, or a Noon session, was last handed out, to the second. Absent if that is not known: see uses_known_since.
+	LastUseTime   *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=last_use_time,json=lastUseTime,proto3" json:"last_use_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -372,6 +374,13 @@ func (x *KeyVersion) GetDestroyTime() *timestamppb.Timestamp {
 func (x *KeyVersion) GetExpireTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *KeyVersion) GetLastUseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastUseTime
 	}
 	return nil
 }
@@ -849,9 +858,11 @@ func (x *GetKeyRequest) GetName() string {
 type GetKeyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The key.
-	Key           *Key `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Key *Key `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// From when on uses are known: a version without a last_use_time was not used after it.
+	UsesKnownSince *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=uses_known_since,json=usesKnownSince,proto3" json:"uses_known_since,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *GetKeyResponse) Reset() {
@@ -887,6 +898,13 @@ func (*GetKeyResponse) Descriptor() ([]byte, []int) {
 func (x *GetKeyResponse) GetKey() *Key {
 	if x != nil {
 		return x.Key
+	}
+	return nil
+}
+
+func (x *GetKeyResponse) GetUsesKnownSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UsesKnownSince
 	}
 	return nil
 }
@@ -2435,7 +2453,7 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"updateTime\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfa\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xba\x03\n" +
 	"\n" +
 	"KeyVersion\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x127\n" +
@@ -2447,7 +2465,8 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"\acreator\x18\x06 \x01(\tR\acreator\x12=\n" +
 	"\fdestroy_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vdestroyTime\x12;\n" +
 	"\vexpire_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"\x97\x03\n" +
+	"expireTime\x12>\n" +
+	"\rlast_use_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\vlastUseTime\"\x97\x03\n" +
 	"\x10CreateKeyRequest\x12?\n" +
 	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12\x16\n" +
 	"\x06scheme\x18\x02 \x01(\tR\x06scheme\x12K\n" +
@@ -2491,9 +2510,10 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"\vexpire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\"P\n" +
 	"\rGetKeyRequest\x12?\n" +
-	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\"9\n" +
+	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\"\x7f\n" +
 	"\x0eGetKeyResponse\x12'\n" +
-	"\x03key\x18\x01 \x01(\v2\x15.signerd.admin.v1.KeyR\x03key\"c\n" +
+	"\x03key\x18\x01 \x01(\v2\x15.signerd.admin.v1.KeyR\x03key\x12D\n" +
+	"\x10uses_known_since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x0eusesKnownSince\"c\n" +
 	"\x0fListKeysRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
@@ -2716,72 +2736,74 @@ var file_signerd_admin_v1_key_proto_depIdxs = []int32{
 	44, // 6: signerd.admin.v1.KeyVersion.create_time:type_name -> google.protobuf.Timestamp
 	44, // 7: signerd.admin.v1.KeyVersion.destroy_time:type_name -> google.protobuf.Timestamp
 	44, // 8: signerd.admin.v1.KeyVersion.expire_time:type_name -> google.protobuf.Timestamp
-	0,  // 9: signerd.admin.v1.CreateKeyRequest.environment:type_name -> signerd.admin.v1.Environment
-	39, // 10: signerd.admin.v1.CreateKeyRequest.labels:type_name -> signerd.admin.v1.CreateKeyRequest.LabelsEntry
-	2,  // 11: signerd.admin.v1.CreateKeyResponse.key:type_name -> signerd.admin.v1.Key
-	0,  // 12: signerd.admin.v1.ImportKeyRequest.environment:type_name -> signerd.admin.v1.Environment
-	40, // 13: signerd.admin.v1.ImportKeyRequest.material:type_name -> signerd.admin.v1.ImportKeyRequest.MaterialEntry
-	41, // 14: signerd.admin.v1.ImportKeyRequest.labels:type_name -> signerd.admin.v1.ImportKeyRequest.LabelsEntry
-	2,  // 15: signerd.admin.v1.ImportKeyResponse.key:type_name -> signerd.admin.v1.Key
-	0,  // 16: signerd.admin.v1.CreateImportTicketRequest.environment:type_name -> signerd.admin.v1.Environment
-	45, // 17: signerd.admin.v1.CreateImportTicketRequest.ttl:type_name -> google.protobuf.Duration
-	44, // 18: signerd.admin.v1.CreateImportTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 19: signerd.admin.v1.GetKeyResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 20: signerd.admin.v1.ListKeysResponse.keys:type_name -> signerd.admin.v1.Key
-	42, // 21: signerd.admin.v1.UpdateKeyRequest.labels:type_name -> signerd.admin.v1.UpdateKeyRequest.LabelsEntry
-	2,  // 22: signerd.admin.v1.UpdateKeyResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 23: signerd.admin.v1.EnableKeyResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 24: signerd.admin.v1.DisableKeyResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 25: signerd.admin.v1.CreateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	43, // 26: signerd.admin.v1.ImportKeyVersionRequest.material:type_name -> signerd.admin.v1.ImportKeyVersionRequest.MaterialEntry
-	2,  // 27: signerd.admin.v1.ImportKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 28: signerd.admin.v1.ActivateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 29: signerd.admin.v1.EnableKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 30: signerd.admin.v1.DisableKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	45, // 31: signerd.admin.v1.DestroyKeyVersionRequest.after:type_name -> google.protobuf.Duration
-	2,  // 32: signerd.admin.v1.DestroyKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 33: signerd.admin.v1.RestoreKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	44, // 34: signerd.admin.v1.UpdateKeyVersionRequest.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 35: signerd.admin.v1.UpdateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	4,  // 36: signerd.admin.v1.KeyService.CreateKey:input_type -> signerd.admin.v1.CreateKeyRequest
-	6,  // 37: signerd.admin.v1.KeyService.ImportKey:input_type -> signerd.admin.v1.ImportKeyRequest
-	8,  // 38: signerd.admin.v1.KeyService.CreateImportTicket:input_type -> signerd.admin.v1.CreateImportTicketRequest
-	10, // 39: signerd.admin.v1.KeyService.GetKey:input_type -> signerd.admin.v1.GetKeyRequest
-	12, // 40: signerd.admin.v1.KeyService.ListKeys:input_type -> signerd.admin.v1.ListKeysRequest
-	14, // 41: signerd.admin.v1.KeyService.UpdateKey:input_type -> signerd.admin.v1.UpdateKeyRequest
-	16, // 42: signerd.admin.v1.KeyService.EnableKey:input_type -> signerd.admin.v1.EnableKeyRequest
-	18, // 43: signerd.admin.v1.KeyService.DisableKey:input_type -> signerd.admin.v1.DisableKeyRequest
-	20, // 44: signerd.admin.v1.KeyService.CreateKeyVersion:input_type -> signerd.admin.v1.CreateKeyVersionRequest
-	22, // 45: signerd.admin.v1.KeyService.ImportKeyVersion:input_type -> signerd.admin.v1.ImportKeyVersionRequest
-	24, // 46: signerd.admin.v1.KeyService.ActivateKeyVersion:input_type -> signerd.admin.v1.ActivateKeyVersionRequest
-	26, // 47: signerd.admin.v1.KeyService.EnableKeyVersion:input_type -> signerd.admin.v1.EnableKeyVersionRequest
-	28, // 48: signerd.admin.v1.KeyService.DisableKeyVersion:input_type -> signerd.admin.v1.DisableKeyVersionRequest
-	30, // 49: signerd.admin.v1.KeyService.DestroyKeyVersion:input_type -> signerd.admin.v1.DestroyKeyVersionRequest
-	32, // 50: signerd.admin.v1.KeyService.RestoreKeyVersion:input_type -> signerd.admin.v1.RestoreKeyVersionRequest
-	34, // 51: signerd.admin.v1.KeyService.UpdateKeyVersion:input_type -> signerd.admin.v1.UpdateKeyVersionRequest
-	36, // 52: signerd.admin.v1.KeyService.GetPublicKey:input_type -> signerd.admin.v1.GetPublicKeyRequest
-	5,  // 53: signerd.admin.v1.KeyService.CreateKey:output_type -> signerd.admin.v1.CreateKeyResponse
-	7,  // 54: signerd.admin.v1.KeyService.ImportKey:output_type -> signerd.admin.v1.ImportKeyResponse
-	9,  // 55: signerd.admin.v1.KeyService.CreateImportTicket:output_type -> signerd.admin.v1.CreateImportTicketResponse
-	11, // 56: signerd.admin.v1.KeyService.GetKey:output_type -> signerd.admin.v1.GetKeyResponse
-	13, // 57: signerd.admin.v1.KeyService.ListKeys:output_type -> signerd.admin.v1.ListKeysResponse
-	15, // 58: signerd.admin.v1.KeyService.UpdateKey:output_type -> signerd.admin.v1.UpdateKeyResponse
-	17, // 59: signerd.admin.v1.KeyService.EnableKey:output_type -> signerd.admin.v1.EnableKeyResponse
-	19, // 60: signerd.admin.v1.KeyService.DisableKey:output_type -> signerd.admin.v1.DisableKeyResponse
-	21, // 61: signerd.admin.v1.KeyService.CreateKeyVersion:output_type -> signerd.admin.v1.CreateKeyVersionResponse
-	23, // 62: signerd.admin.v1.KeyService.ImportKeyVersion:output_type -> signerd.admin.v1.ImportKeyVersionResponse
-	25, // 63: signerd.admin.v1.KeyService.ActivateKeyVersion:output_type -> signerd.admin.v1.ActivateKeyVersionResponse
-	27, // 64: signerd.admin.v1.KeyService.EnableKeyVersion:output_type -> signerd.admin.v1.EnableKeyVersionResponse
-	29, // 65: signerd.admin.v1.KeyService.DisableKeyVersion:output_type -> signerd.admin.v1.DisableKeyVersionResponse
-	31, // 66: signerd.admin.v1.KeyService.DestroyKeyVersion:output_type -> signerd.admin.v1.DestroyKeyVersionResponse
-	33, // 67: signerd.admin.v1.KeyService.RestoreKeyVersion:output_type -> signerd.admin.v1.RestoreKeyVersionResponse
-	35, // 68: signerd.admin.v1.KeyService.UpdateKeyVersion:output_type -> signerd.admin.v1.UpdateKeyVersionResponse
-	37, // 69: signerd.admin.v1.KeyService.GetPublicKey:output_type -> signerd.admin.v1.GetPublicKeyResponse
-	53, // [53:70] is the sub-list for method output_type
-	36, // [36:53] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	44, // 9: signerd.admin.v1.KeyVersion.last_use_time:type_name -> google.protobuf.Timestamp
+	0,  // 10: signerd.admin.v1.CreateKeyRequest.environment:type_name -> signerd.admin.v1.Environment
+	39, // 11: signerd.admin.v1.CreateKeyRequest.labels:type_name -> signerd.admin.v1.CreateKeyRequest.LabelsEntry
+	2,  // 12: signerd.admin.v1.CreateKeyResponse.key:type_name -> signerd.admin.v1.Key
+	0,  // 13: signerd.admin.v1.ImportKeyRequest.environment:type_name -> signerd.admin.v1.Environment
+	40, // 14: signerd.admin.v1.ImportKeyRequest.material:type_name -> signerd.admin.v1.ImportKeyRequest.MaterialEntry
+	41, // 15: signerd.admin.v1.ImportKeyRequest.labels:type_name -> signerd.admin.v1.ImportKeyRequest.LabelsEntry
+	2,  // 16: signerd.admin.v1.ImportKeyResponse.key:type_name -> signerd.admin.v1.Key
+	0,  // 17: signerd.admin.v1.CreateImportTicketRequest.environment:type_name -> signerd.admin.v1.Environment
+	45, // 18: signerd.admin.v1.CreateImportTicketRequest.ttl:type_name -> google.protobuf.Duration
+	44, // 19: signerd.admin.v1.CreateImportTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 20: signerd.admin.v1.GetKeyResponse.key:type_name -> signerd.admin.v1.Key
+	44, // 21: signerd.admin.v1.GetKeyResponse.uses_known_since:type_name -> google.protobuf.Timestamp
+	2,  // 22: signerd.admin.v1.ListKeysResponse.keys:type_name -> signerd.admin.v1.Key
+	42, // 23: signerd.admin.v1.UpdateKeyRequest.labels:type_name -> signerd.admin.v1.UpdateKeyRequest.LabelsEntry
+	2,  // 24: signerd.admin.v1.UpdateKeyResponse.key:type_name -> signerd.admin.v1.Key
+	2,  // 25: signerd.admin.v1.EnableKeyResponse.key:type_name -> signerd.admin.v1.Key
+	2,  // 26: signerd.admin.v1.DisableKeyResponse.key:type_name -> signerd.admin.v1.Key
+	2,  // 27: signerd.admin.v1.CreateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	43, // 28: signerd.admin.v1.ImportKeyVersionRequest.material:type_name -> signerd.admin.v1.ImportKeyVersionRequest.MaterialEntry
+	2,  // 29: signerd.admin.v1.ImportKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	2,  // 30: signerd.admin.v1.ActivateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	2,  // 31: signerd.admin.v1.EnableKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	2,  // 32: signerd.admin.v1.DisableKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	45, // 33: signerd.admin.v1.DestroyKeyVersionRequest.after:type_name -> google.protobuf.Duration
+	2,  // 34: signerd.admin.v1.DestroyKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	2,  // 35: signerd.admin.v1.RestoreKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	44, // 36: signerd.admin.v1.UpdateKeyVersionRequest.expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 37: signerd.admin.v1.UpdateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	4,  // 38: signerd.admin.v1.KeyService.CreateKey:input_type -> signerd.admin.v1.CreateKeyRequest
+	6,  // 39: signerd.admin.v1.KeyService.ImportKey:input_type -> signerd.admin.v1.ImportKeyRequest
+	8,  // 40: signerd.admin.v1.KeyService.CreateImportTicket:input_type -> signerd.admin.v1.CreateImportTicketRequest
+	10, // 41: signerd.admin.v1.KeyService.GetKey:input_type -> signerd.admin.v1.GetKeyRequest
+	12, // 42: signerd.admin.v1.KeyService.ListKeys:input_type -> signerd.admin.v1.ListKeysRequest
+	14, // 43: signerd.admin.v1.KeyService.UpdateKey:input_type -> signerd.admin.v1.UpdateKeyRequest
+	16, // 44: signerd.admin.v1.KeyService.EnableKey:input_type -> signerd.admin.v1.EnableKeyRequest
+	18, // 45: signerd.admin.v1.KeyService.DisableKey:input_type -> signerd.admin.v1.DisableKeyRequest
+	20, // 46: signerd.admin.v1.KeyService.CreateKeyVersion:input_type -> signerd.admin.v1.CreateKeyVersionRequest
+	22, // 47: signerd.admin.v1.KeyService.ImportKeyVersion:input_type -> signerd.admin.v1.ImportKeyVersionRequest
+	24, // 48: signerd.admin.v1.KeyService.ActivateKeyVersion:input_type -> signerd.admin.v1.ActivateKeyVersionRequest
+	26, // 49: signerd.admin.v1.KeyService.EnableKeyVersion:input_type -> signerd.admin.v1.EnableKeyVersionRequest
+	28, // 50: signerd.admin.v1.KeyService.DisableKeyVersion:input_type -> signerd.admin.v1.DisableKeyVersionRequest
+	30, // 51: signerd.admin.v1.KeyService.DestroyKeyVersion:input_type -> signerd.admin.v1.DestroyKeyVersionRequest
+	32, // 52: signerd.admin.v1.KeyService.RestoreKeyVersion:input_type -> signerd.admin.v1.RestoreKeyVersionRequest
+	34, // 53: signerd.admin.v1.KeyService.UpdateKeyVersion:input_type -> signerd.admin.v1.UpdateKeyVersionRequest
+	36, // 54: signerd.admin.v1.KeyService.GetPublicKey:input_type -> signerd.admin.v1.GetPublicKeyRequest
+	5,  // 55: signerd.admin.v1.KeyService.CreateKey:output_type -> signerd.admin.v1.CreateKeyResponse
+	7,  // 56: signerd.admin.v1.KeyService.ImportKey:output_type -> signerd.admin.v1.ImportKeyResponse
+	9,  // 57: signerd.admin.v1.KeyService.CreateImportTicket:output_type -> signerd.admin.v1.CreateImportTicketResponse
+	11, // 58: signerd.admin.v1.KeyService.GetKey:output_type -> signerd.admin.v1.GetKeyResponse
+	13, // 59: signerd.admin.v1.KeyService.ListKeys:output_type -> signerd.admin.v1.ListKeysResponse
+	15, // 60: signerd.admin.v1.KeyService.UpdateKey:output_type -> signerd.admin.v1.UpdateKeyResponse
+	17, // 61: signerd.admin.v1.KeyService.EnableKey:output_type -> signerd.admin.v1.EnableKeyResponse
+	19, // 62: signerd.admin.v1.KeyService.DisableKey:output_type -> signerd.admin.v1.DisableKeyResponse
+	21, // 63: signerd.admin.v1.KeyService.CreateKeyVersion:output_type -> signerd.admin.v1.CreateKeyVersionResponse
+	23, // 64: signerd.admin.v1.KeyService.ImportKeyVersion:output_type -> signerd.admin.v1.ImportKeyVersionResponse
+	25, // 65: signerd.admin.v1.KeyService.ActivateKeyVersion:output_type -> signerd.admin.v1.ActivateKeyVersionResponse
+	27, // 66: signerd.admin.v1.KeyService.EnableKeyVersion:output_type -> signerd.admin.v1.EnableKeyVersionResponse
+	29, // 67: signerd.admin.v1.KeyService.DisableKeyVersion:output_type -> signerd.admin.v1.DisableKeyVersionResponse
+	31, // 68: signerd.admin.v1.KeyService.DestroyKeyVersion:output_type -> signerd.admin.v1.DestroyKeyVersionResponse
+	33, // 69: signerd.admin.v1.KeyService.RestoreKeyVersion:output_type -> signerd.admin.v1.RestoreKeyVersionResponse
+	35, // 70: signerd.admin.v1.KeyService.UpdateKeyVersion:output_type -> signerd.admin.v1.UpdateKeyVersionResponse
+	37, // 71: signerd.admin.v1.KeyService.GetPublicKey:output_type -> signerd.admin.v1.GetPublicKeyResponse
+	55, // [55:72] is the sub-list for method output_type
+	38, // [38:55] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_signerd_admin_v1_key_proto_init() }

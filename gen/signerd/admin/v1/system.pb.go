@@ -191,6 +191,10 @@ type GetStatusResponse struct {
 	ExpiringVersionCount uint32 `protobuf:"varint,32,opt,name=expiring_version_count,json=expiringVersionCount,proto3" json:"expiring_version_count,omitempty"`
 	// How many have expired.
 	ExpiredVersionCount uint32 `protobuf:"varint,33,opt,name=expired_version_count,json=expiredVersionCount,proto3" json:"expired_version_count,omitempty"`
+	// How many ENABLED versions, made 90 days ago or earlier, were not used for 90 days, as far as uses are known.
+	UnusedVersionCount uint32 `protobuf:"varint,34,opt,name=unused_version_count,json=unusedVersionCount,proto3" json:"unused_version_count,omitempty"`
+	// From when on uses are known: a version without a last_use_time was not used after it. Absent before keys are loaded.
+	UsesKnownSince *timestamppb.Timestamp `protobuf:"bytes,35,opt,name=uses_known_since,json=usesKnownSince,proto3" json:"uses_known_since,omitempty"`
 	// How far the process keeps to FIPS 140-3: "off", "on", or "only", where whatever its module does not do is refused.
 	Fips140 string `protobuf:"bytes,40,opt,name=fips140,proto3" json:"fips140,omitempty"`
 	// The version of the Go Cryptographic Module in force, such as "v1.0.0"; "latest" for that of the Go release.
@@ -381,6 +385,20 @@ func (x *GetStatusResponse) GetExpiredVersionCount() uint32 {
 		return x.ExpiredVersionCount
 	}
 	return 0
+}
+
+func (x *GetStatusResponse) GetUnusedVersionCount() uint32 {
+	if x != nil {
+		return x.UnusedVersionCount
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetUsesKnownSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UsesKnownSince
+	}
+	return nil
 }
 
 func (x *GetStatusResponse) GetFips140() string {
@@ -781,7 +799,7 @@ const file_signerd_admin_v1_system_proto_rawDesc = "" +
 	"\rBackupRequest\"$\n" +
 	"\x0eBackupResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x12\n" +
-	"\x10GetStatusRequest\"\xd5\a\n" +
+	"\x10GetStatusRequest\"\xcd\b\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aserving\x18\x01 \x01(\bR\aserving\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
@@ -808,7 +826,9 @@ const file_signerd_admin_v1_system_proto_rawDesc = "" +
 	"\x1bscheduled_destruction_count\x18\x1e \x01(\rR\x19scheduledDestructionCount\x12F\n" +
 	"\x11next_destroy_time\x18\x1f \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextDestroyTime\x124\n" +
 	"\x16expiring_version_count\x18  \x01(\rR\x14expiringVersionCount\x122\n" +
-	"\x15expired_version_count\x18! \x01(\rR\x13expiredVersionCount\x12\x18\n" +
+	"\x15expired_version_count\x18! \x01(\rR\x13expiredVersionCount\x120\n" +
+	"\x14unused_version_count\x18\" \x01(\rR\x12unusedVersionCount\x12D\n" +
+	"\x10uses_known_since\x18# \x01(\v2\x1a.google.protobuf.TimestampR\x0eusesKnownSince\x12\x18\n" +
 	"\afips140\x18( \x01(\tR\afips140\x12#\n" +
 	"\rcrypto_module\x18) \x01(\tR\fcryptoModule\"\x16\n" +
 	"\x14RotateRootKeyRequest\"a\n" +
@@ -874,24 +894,25 @@ var file_signerd_admin_v1_system_proto_depIdxs = []int32{
 	11, // 0: signerd.admin.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
 	6,  // 1: signerd.admin.v1.GetStatusResponse.freeze:type_name -> signerd.admin.v1.FreezeState
 	11, // 2: signerd.admin.v1.GetStatusResponse.next_destroy_time:type_name -> google.protobuf.Timestamp
-	11, // 3: signerd.admin.v1.FreezeState.time:type_name -> google.protobuf.Timestamp
-	6,  // 4: signerd.admin.v1.FreezeResponse.freeze:type_name -> signerd.admin.v1.FreezeState
-	6,  // 5: signerd.admin.v1.UnfreezeResponse.ended:type_name -> signerd.admin.v1.FreezeState
-	2,  // 6: signerd.admin.v1.SystemService.GetStatus:input_type -> signerd.admin.v1.GetStatusRequest
-	4,  // 7: signerd.admin.v1.SystemService.RotateRootKey:input_type -> signerd.admin.v1.RotateRootKeyRequest
-	7,  // 8: signerd.admin.v1.SystemService.Freeze:input_type -> signerd.admin.v1.FreezeRequest
-	9,  // 9: signerd.admin.v1.SystemService.Unfreeze:input_type -> signerd.admin.v1.UnfreezeRequest
-	0,  // 10: signerd.admin.v1.SystemService.Backup:input_type -> signerd.admin.v1.BackupRequest
-	3,  // 11: signerd.admin.v1.SystemService.GetStatus:output_type -> signerd.admin.v1.GetStatusResponse
-	5,  // 12: signerd.admin.v1.SystemService.RotateRootKey:output_type -> signerd.admin.v1.RotateRootKeyResponse
-	8,  // 13: signerd.admin.v1.SystemService.Freeze:output_type -> signerd.admin.v1.FreezeResponse
-	10, // 14: signerd.admin.v1.SystemService.Unfreeze:output_type -> signerd.admin.v1.UnfreezeResponse
-	1,  // 15: signerd.admin.v1.SystemService.Backup:output_type -> signerd.admin.v1.BackupResponse
-	11, // [11:16] is the sub-list for method output_type
-	6,  // [6:11] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	11, // 3: signerd.admin.v1.GetStatusResponse.uses_known_since:type_name -> google.protobuf.Timestamp
+	11, // 4: signerd.admin.v1.FreezeState.time:type_name -> google.protobuf.Timestamp
+	6,  // 5: signerd.admin.v1.FreezeResponse.freeze:type_name -> signerd.admin.v1.FreezeState
+	6,  // 6: signerd.admin.v1.UnfreezeResponse.ended:type_name -> signerd.admin.v1.FreezeState
+	2,  // 7: signerd.admin.v1.SystemService.GetStatus:input_type -> signerd.admin.v1.GetStatusRequest
+	4,  // 8: signerd.admin.v1.SystemService.RotateRootKey:input_type -> signerd.admin.v1.RotateRootKeyRequest
+	7,  // 9: signerd.admin.v1.SystemService.Freeze:input_type -> signerd.admin.v1.FreezeRequest
+	9,  // 10: signerd.admin.v1.SystemService.Unfreeze:input_type -> signerd.admin.v1.UnfreezeRequest
+	0,  // 11: signerd.admin.v1.SystemService.Backup:input_type -> signerd.admin.v1.BackupRequest
+	3,  // 12: signerd.admin.v1.SystemService.GetStatus:output_type -> signerd.admin.v1.GetStatusResponse
+	5,  // 13: signerd.admin.v1.SystemService.RotateRootKey:output_type -> signerd.admin.v1.RotateRootKeyResponse
+	8,  // 14: signerd.admin.v1.SystemService.Freeze:output_type -> signerd.admin.v1.FreezeResponse
+	10, // 15: signerd.admin.v1.SystemService.Unfreeze:output_type -> signerd.admin.v1.UnfreezeResponse
+	1,  // 16: signerd.admin.v1.SystemService.Backup:output_type -> signerd.admin.v1.BackupResponse
+	12, // [12:17] is the sub-list for method output_type
+	7,  // [7:12] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_signerd_admin_v1_system_proto_init() }
