@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/signerd/signerd/policy"
 	"github.com/signerd/signerd/upstream"
@@ -44,6 +45,8 @@ type NewKey struct {
 	Scheme      string
 	Environment upstream.Environment
 	Labels      map[string]string
+	// ExpireTime is when the partner will no longer take version 1; zero if nobody said.
+	ExpireTime time.Time
 }
 
 func (k *Keystore) createKey(ctx context.Context, n NewKey, source func(upstream.Scheme) (upstream.Material, error), by Actor) (*Key, error) {
@@ -74,6 +77,7 @@ func (k *Keystore) createKey(ctx context.Context, n NewKey, source func(upstream
 		if err != nil {
 			return err
 		}
+		v.ExpireTime = n.ExpireTime.UTC()
 		if v.State == Enabled {
 			rec.Active = v.Number
 		}
@@ -112,15 +116,15 @@ func (k *Keystore) addVersion(s *snapshot, rec *keyRecord, m upstream.Material, 
 // CreateVersion generates a version beside the active one; it is PENDING. Errors: ErrNotFound, ErrConflict,
 // upstream.ErrNotGenerated, *upstream.FieldError, ErrUnavailable.
 func (k *Keystore) CreateVersion(ctx context.Context, by Actor, name string, expected Precondition, algorithm string) (*Key, uint32, error) {
-	return k.newVersion(ctx, by, name, expected, func(s upstream.Scheme, _ *keyRecord) (upstream.Material, error) {
+	return k.newVersion(ctx, by, name, expected, time.Time{}, func(s upstream.Scheme, _ *keyRecord) (upstream.Material, error) {
 		return s.Generate(algorithm)
 	})
 }
 
-// ImportVersion adds a version beside the active one, from what the partner handed out. Errors: ErrNotFound,
-// ErrConflict, *upstream.FieldError, ErrUnavailable.
-func (k *Keystore) ImportVersion(ctx context.Context, by Actor, name string, expected Precondition, m upstream.Material) (key *Key, version uint32, notes []string, err error) {
-	key, version, err = k.newVersion(ctx, by, name, expected, func(s upstream.Scheme, rec *keyRecord) (upstream.Material, error) {
+// ImportVersion adds a version beside the active one, from what the partner handed out. expires is when the partner will no longer take
+// it, zero if nobody said. Errors: ErrNotFound, ErrConflict, *upstream.FieldError, ErrUnavailable.
+func (k *Keystore) ImportVersion(ctx context.Context, by Actor, name string, expected Precondition, m upstream.Material, expires time.Time) (key *Key, version uint32, notes []string, err error) {
+	key, version, err = k.newVersion(ctx, by, name, expected, expires, func(s upstream.Scheme, rec *keyRecord) (upstream.Material, error) {
 		canonical, said, err := s.Import(upstream.Environment(rec.Environment), m)
 		notes = said
 		return canonical, err
@@ -128,7 +132,7 @@ func (k *Keystore) ImportVersion(ctx context.Context, by Actor, name string, exp
 	return key, version, notes, err
 }
 
-func (k *Keystore) newVersion(ctx context.Context, by Actor, name string, expected Precondition, source func(upstream.Scheme, *keyRecord) (upstream.Material, error)) (*Key, uint32, error) {
+func (k *Keystore) newVersion(ctx context.Context, by Actor, name string, expected Precondition, expires time.Time, source func(upstream.Scheme, *keyRecord) (upstream.Material, error)) (*Key, uint32, error) {
 	var number uint32
 	key, err := k.write(ctx, name, expected, func(s *snapshot, rec *keyRecord) error {
 		if rec.Name == "" {
@@ -143,16 +147,18 @@ func (k *Keystore) newVersion(ctx context.Context, by Actor, name string, expect
 		if err != nil {
 			return err
 		}
+		v.ExpireTime = expires.UTC()
 		number = v.Number
 		return nil
 	})
 	return key, number, err
 }
 
-// Activate makes a version the one that signs. With an API key it completes a PENDING version in the same write.
+// Activate makes a version the one that signs. With an API key it completes a PENDING version in the same write. expires replaces when
+// the partner will no longer take it; zero leaves that.
 // Errors: ErrNotFound, ErrConflict, ErrKeyDisabled for a DISABLED version, ErrVersionDestroyed, *upstream.FieldError, also for one whose
 // destruction is scheduled, ErrUnavailable.
-func (k *Keystore) Activate(ctx context.Context, name string, number uint32, expected Precondition, completing upstream.Material) (key *Key, notes []string, err error) {
+func (k *Keystore) Activate(ctx context.Context, name string, number uint32, expected Precondition, completing upstream.Material, expires time.Time) (key *Key, notes []string, err error) {
 	key, err = k.changeVersion(ctx, name, number, expected, func(rec *keyRecord, v *versionRecord) error {
 		if err := v.existing(); err != nil {
 			return err
@@ -167,6 +173,9 @@ func (k *Keystore) Activate(ctx context.Context, name string, number uint32, exp
 			return ErrKeyDisabled
 		}
 		rec.Active = number
+		if !expires.IsZero() {
+			v.ExpireTime = expires.UTC()
+		}
 		if v.State == Enabled {
 			return nil
 		}

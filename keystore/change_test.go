@@ -149,11 +149,11 @@ func TestImportsSayWhatTheyCut(t *testing.T) {
 	if err != nil || len(notes) != 2 {
 		t.Errorf("Import: notes %q (%v), want one for each part", notes, err)
 	}
-	if _, _, notes, err = k.ImportVersion(t.Context(), tester, name, 0, line()); err != nil || len(notes) != 2 {
+	if _, _, notes, err = k.ImportVersion(t.Context(), tester, name, 0, line(), time.Time{}); err != nil || len(notes) != 2 {
 		t.Errorf("ImportVersion: notes %q (%v), want one for each part", notes, err)
 	}
 	must(t)(k.Create(t.Context(), tester, keystore.NewKey{Name: "noah", Scheme: noah.Name, Environment: upstream.Sandbox}, ""))
-	_, notes, err = k.Activate(t.Context(), "noah", 1, 0, material(map[string]string{upstream.PartAPIKey: "pk_sandbox_x\n"}))
+	_, notes, err = k.Activate(t.Context(), "noah", 1, 0, material(map[string]string{upstream.PartAPIKey: "pk_sandbox_x\n"}), time.Time{})
 	if err != nil || len(notes) != 1 {
 		t.Errorf("Activate: notes %q (%v), want one", notes, err)
 	}

@@ -110,7 +110,7 @@ func TestTheCredentialOfTheActiveVersionSigns(t *testing.T) {
 		must(t)(importMaterial(t.Context(), k, scheme, scheme, upstream.Prod, first))
 		must(t)(rotateTo(t.Context(), k, scheme, second))
 		wantSignature(t, k.Lookup(scheme), 1, first)
-		if _, _, err := k.Activate(t.Context(), scheme, 2, 0, nil); err != nil {
+		if _, _, err := k.Activate(t.Context(), scheme, 2, 0, nil, time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 		wantSignature(t, k.Lookup(scheme), 2, second)

@@ -44,7 +44,7 @@ func aging(t *testing.T, c keystore.Config) (*keystore.Keystore, keystore.Config
 
 func makeActive(t *testing.T, k *keystore.Keystore, version uint32) {
 	t.Helper()
-	if _, _, err := k.Activate(t.Context(), name, version, 0, nil); err != nil {
+	if _, _, err := k.Activate(t.Context(), name, version, 0, nil, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -117,7 +117,7 @@ func TestNothingLeadsBackFromDestruction(t *testing.T) {
 	k, _, clock := aging(t, inMemory(t))
 	must(t)(schedule(t, k, 1, keystore.Destruction{}))
 	changes := map[string]func() error{
-		"activate": func() error { _, _, err := k.Activate(t.Context(), name, 1, 0, nil); return err },
+		"activate": func() error { _, _, err := k.Activate(t.Context(), name, 1, 0, nil, time.Time{}); return err },
 		"enable":   func() error { _, err := k.EnableVersion(t.Context(), name, 1, 0); return err },
 		"disable":  func() error { _, err := k.DisableVersion(t.Context(), name, 1, 0); return err },
 		"destroy":  func() error { _, err := schedule(t, k, 1, keystore.Destruction{}); return err },
@@ -213,7 +213,7 @@ func TestAPendingVersionIsPendingAgainWhenItIsRestored(t *testing.T) {
 	k := initialize(t, c)
 	must(t)(k.Create(t.Context(), tester, keystore.NewKey{Name: name, Scheme: noah.Name, Environment: upstream.Sandbox}, ""))
 	must(t)(schedule(t, k, 1, keystore.Destruction{After: time.Minute}))
-	_, _, err := k.Activate(t.Context(), name, 1, 0, material(map[string]string{upstream.PartAPIKey: noahAPIKey(upstream.Sandbox)}))
+	_, _, err := k.Activate(t.Context(), name, 1, 0, material(map[string]string{upstream.PartAPIKey: noahAPIKey(upstream.Sandbox)}), time.Time{})
 	wantField(t, err, "version")
 	must(t)(k.RestoreVersion(t.Context(), name, 1, 0))
 	wantDescribed(t, k, "on: 1 PENDING")
@@ -238,7 +238,7 @@ func TestADestroyedKeyStillMayNotServeTheOtherEnvironment(t *testing.T) {
 		}
 		return copied
 	}
-	if _, _, _, err := k.ImportVersion(t.Context(), tester, name, 0, again()); err != nil {
+	if _, _, _, err := k.ImportVersion(t.Context(), tester, name, 0, again(), time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	must(t)(schedule(t, k, 3, keystore.Destruction{}))

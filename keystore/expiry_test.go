@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/signerd/signerd/keystore"
+	"github.com/signerd/signerd/upstream"
+	"github.com/signerd/signerd/upstream/noba"
 )
 
 func TestAVersionIsWarnedOfFromThirtyDaysBeforeItExpiresAndSignsAllTheSame(t *testing.T) {
@@ -52,5 +54,38 @@ func TestAVersionIsWarnedOfFromThirtyDaysBeforeItExpiresAndSignsAllTheSame(t *te
 	}
 	if _, err := k.SetExpiry(t.Context(), name, 1, 0, clock.now()); !errors.Is(err, keystore.ErrVersionDestroyed) {
 		t.Errorf("SetExpiry of a destroyed version: %v, want ErrVersionDestroyed", err)
+	}
+}
+
+func TestAnExpiryDateComesWithTheMaterial(t *testing.T) {
+	c := inMemory(t)
+	k := initialize(t, c)
+	first, second := time.Date(2027, 1, 31, 0, 0, 0, 0, time.UTC), time.Date(2028, 1, 31, 0, 0, 0, 0, time.FixedZone("", 3600))
+	want := func(what string, number uint32, ends time.Time) {
+		t.Helper()
+		for _, key := range []*keystore.Key{k.Lookup("a"), open(t, c).Lookup("a")} {
+			if v, _ := key.Version(number); !v.ExpireTime.Equal(ends) {
+				t.Errorf("%s: version %d expires at %v, want %v", what, number, v.ExpireTime, ends)
+			}
+		}
+	}
+	n := keystore.NewKey{Name: "a", Scheme: noba.Name, Environment: upstream.Prod, ExpireTime: first}
+	if _, _, err := k.Import(t.Context(), tester, n, newMaterial(noba.Name, upstream.Prod)); err != nil {
+		t.Fatal(err)
+	}
+	want("imported", 1, first)
+	if _, _, _, err := k.ImportVersion(t.Context(), tester, "a", 0, newMaterial(noba.Name, upstream.Prod), second); err != nil {
+		t.Fatal(err)
+	}
+	want("with a new version", 1, first)
+	want("imported as a version", 2, second)
+	for _, at := range []time.Time{{}, first} {
+		if _, _, err := k.Activate(t.Context(), "a", 2, 0, nil, at); err != nil {
+			t.Fatal(err)
+		}
+		if at.IsZero() {
+			at = second
+		}
+		want("activated", 2, at)
 	}
 }

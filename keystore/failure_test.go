@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -286,7 +287,7 @@ func TestWhateverFailsWhatWasAcknowledgedStaysAndTheStoreOpens(t *testing.T) {
 		for _, what := range rapid.SliceOfN(rapid.SampledFrom(names), 1, 12).Draw(rt, "failures") {
 			failures["none"](p)
 			failures[what](p)
-			key, version, _, err := p.k.ImportVersion(context.Background(), tester, name, 0, newMaterial(noba.Name, upstream.Prod))
+			key, version, _, err := p.k.ImportVersion(context.Background(), tester, name, 0, newMaterial(noba.Name, upstream.Prod), time.Time{})
 			if err == nil {
 				v, _ := key.Version(version)
 				acknowledged[version] = v.Fingerprint

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/keystore/memory"
@@ -68,7 +69,7 @@ var arrivals = map[string]func(t *testing.T, k *keystore.Keystore, name, scheme 
 	},
 	"a version": func(t *testing.T, k *keystore.Keystore, name, scheme string, env upstream.Environment, m upstream.Material) error {
 		importKey(t, k, name, scheme, env)
-		_, _, _, err := k.ImportVersion(t.Context(), tester, name, 0, m)
+		_, _, _, err := k.ImportVersion(t.Context(), tester, name, 0, m, time.Time{})
 		return err
 	},
 }
@@ -124,7 +125,7 @@ func TestTheFenceStandsWhateverBecameOfTheVersion(t *testing.T) {
 }
 
 func rotateTo(ctx context.Context, k *keystore.Keystore, name string, m upstream.Material) (*keystore.Key, error) {
-	key, _, _, err := k.ImportVersion(ctx, tester, name, 0, m)
+	key, _, _, err := k.ImportVersion(ctx, tester, name, 0, m, time.Time{})
 	return key, err
 }
 

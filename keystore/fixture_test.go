@@ -206,7 +206,7 @@ func importMaterial(ctx context.Context, k *keystore.Keystore, name, scheme stri
 // rotate imports new material as a new version.
 func rotate(ctx context.Context, k *keystore.Keystore, name string) (*keystore.Key, error) {
 	old := k.Lookup(name)
-	key, _, _, err := k.ImportVersion(ctx, tester, name, 0, newMaterial(old.Scheme, old.Environment))
+	key, _, _, err := k.ImportVersion(ctx, tester, name, 0, newMaterial(old.Scheme, old.Environment), time.Time{})
 	return key, err
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/keystore/memory"
@@ -170,7 +171,7 @@ func TestTwoProcessesThatChangeOneKeyLoseNothing(t *testing.T) {
 // rotateWhateverOthersDo tries again when others were faster time after time.
 func rotateWhateverOthersDo(t *testing.T, k *keystore.Keystore) (version uint32) {
 	for {
-		_, version, _, err := k.ImportVersion(t.Context(), tester, name, 0, newMaterial(noba.Name, upstream.Prod))
+		_, version, _, err := k.ImportVersion(t.Context(), tester, name, 0, newMaterial(noba.Name, upstream.Prod), time.Time{})
 		if err == nil {
 			return version
 		}
@@ -236,7 +237,7 @@ func TestLookupsGoOnWhileTheStoreChanges(t *testing.T) {
 	}
 	for i := range uint32(15) {
 		must(t)(rotate(t.Context(), a.k, name))
-		if _, _, err := a.k.Activate(t.Context(), name, i+2, 0, nil); err != nil {
+		if _, _, err := a.k.Activate(t.Context(), name, i+2, 0, nil, time.Time{}); err != nil {
 			t.Error(err)
 		}
 	}

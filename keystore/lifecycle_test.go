@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/upstream"
@@ -53,25 +54,25 @@ func generated(ctx context.Context, a account) (*keystore.Key, error) {
 }
 
 func rotated(ctx context.Context, a account) (*keystore.Key, error) {
-	key, _, _, err := a.k.ImportVersion(ctx, tester, name, a.at, newMaterial(a.scheme, upstream.Sandbox))
+	key, _, _, err := a.k.ImportVersion(ctx, tester, name, a.at, newMaterial(a.scheme, upstream.Sandbox), time.Time{})
 	return key, err
 }
 
 func rotatedWithoutAPIKey(ctx context.Context, a account) (*keystore.Key, error) {
-	key, _, _, err := a.k.ImportVersion(ctx, tester, name, a.at, withoutAPIKey(a))
+	key, _, _, err := a.k.ImportVersion(ctx, tester, name, a.at, withoutAPIKey(a), time.Time{})
 	return key, err
 }
 
 func activate(n uint32) op {
 	return func(ctx context.Context, a account) (*keystore.Key, error) {
-		key, _, err := a.k.Activate(ctx, name, n, a.at, nil)
+		key, _, err := a.k.Activate(ctx, name, n, a.at, nil, time.Time{})
 		return key, err
 	}
 }
 
 func activateWith(n uint32, parts map[string]string) op {
 	return func(ctx context.Context, a account) (*keystore.Key, error) {
-		key, _, err := a.k.Activate(ctx, name, n, a.at, material(parts))
+		key, _, err := a.k.Activate(ctx, name, n, a.at, material(parts), time.Time{})
 		return key, err
 	}
 }

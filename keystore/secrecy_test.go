@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/signerd/signerd/internal/rootkey"
 	"github.com/signerd/signerd/keystore"
@@ -116,7 +117,7 @@ func TestNoSecretIsInTheStoresFilesInAnyForm(t *testing.T) {
 	pending := newMaterial(noah.Name, upstream.Prod)
 	must(t)(importMaterial(t.Context(), k, "pending", noah.Name, upstream.Prod, keep("pending", upstream.Material{upstream.PartPrivateKey: pending[upstream.PartPrivateKey]})))
 	late := keep("late", upstream.Material{upstream.PartAPIKey: pending[upstream.PartAPIKey]})
-	if _, _, err := k.Activate(t.Context(), "pending", 1, 0, late); err != nil {
+	if _, _, err := k.Activate(t.Context(), "pending", 1, 0, late, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	files := 0

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/keystore/memory"
@@ -99,7 +100,7 @@ func newVictim(t *testing.T) *victim {
 		},
 		func() (*keystore.Key, error) { return k.DisableVersion(t.Context(), "beta", 1, 0) },
 		func() (*keystore.Key, error) {
-			key, _, err := k.Activate(t.Context(), "alpha", 2, 0, nil)
+			key, _, err := k.Activate(t.Context(), "alpha", 2, 0, nil, time.Time{})
 			return key, err
 		},
 		func() (*keystore.Key, error) {

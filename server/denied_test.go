@@ -47,6 +47,7 @@ func heard(ctx context.Context, t *testing.T, conn *grpc.ClientConn, path string
 var odd = map[string]any{
 	"method": "DELETE", "path": "/v1/x?a=b", "body": "e30=", "timestamp_millis": "0", "generation": "999999",
 	"version": 77, "environment": "ENVIRONMENT_PROD", "scheme": "no-such-partner", "algorithm": "ROT13", "api_key": "AAECAw==",
+	"purpose":                          "IMPORT_PURPOSE_API_KEY",
 	"ImportKeyRequest.material":        map[string][]byte{"api_key": []byte("apikey_sandbox_x"), "private_key": []byte("none")},
 	"ImportKeyVersionRequest.material": map[string][]byte{"secret": []byte("\x00"), "unknown": []byte("x")},
 }

@@ -75,7 +75,7 @@ var errorTable = []errorRow{
 	{errRootKey, codes.FailedPrecondition, "ROOT_KEY_UNAVAILABLE", "the next root key cannot be used; the log says why"},
 	{errTicketUnknown, codes.FailedPrecondition, "TICKET_REFUSED", "there is no such import ticket: it was used, its time is over, or signerd was restarted"},
 	{errTicketExpired, codes.FailedPrecondition, "TICKET_REFUSED", "the import ticket's time is over"},
-	{errTicketOther, codes.FailedPrecondition, "TICKET_REFUSED", "the import ticket is for a key of another name, scheme or environment"},
+	{errTicketOther, codes.FailedPrecondition, "TICKET_REFUSED", "the import ticket is for something else: another name, scheme, environment, version or purpose"},
 	{errTooManyTicket, codes.ResourceExhausted, "TOO_MANY_TICKETS", "there are too many import tickets; use them or let their time pass"},
 	{importticket.ErrNotAllowed, codes.FailedPrecondition, "FIPS_REFUSED", "the cryptographic module in force does not allow HPKE, and so no sealed import"},
 	{errStopping, codes.Unavailable, "STORE_UNAVAILABLE", "signerd is stopping"},

@@ -111,6 +111,7 @@ func minimal(t testing.TB, rpc server.RPC, key string) proto.Message {
 		"key": key, "name": key, "method": "GET", "path": "/v1/things", "environment": "ENVIRONMENT_SANDBOX", "version": 1,
 		"ImportKeyRequest.scheme":           "noba",
 		"CreateImportTicketRequest.scheme":  "noba",
+		"CreateImportTicketRequest.version": 0, // a new key
 		"ImportKeyRequest.material":         newNoba().material(),
 		"ImportKeyVersionRequest.material":  map[string][]byte{"private_key": newNOAH(t, elliptic.P256(), sandbox).pem},
 		"CreateKeyVersionRequest.algorithm": "ES256",

@@ -29,7 +29,7 @@ const (
 var (
 	errTicketUnknown = errors.New("there is no such import ticket")
 	errTicketExpired = errors.New("the import ticket's time is over")
-	errTicketOther   = errors.New("the import ticket is for another key")
+	errTicketOther   = errors.New("the import ticket is for something else")
 	errTooManyTicket = errors.New("there are too many import tickets")
 )
 
@@ -55,9 +55,9 @@ func (t *tickets) forget(now time.Time) {
 	}
 }
 
-func (t *tickets) issue(n keystore.NewKey, now time.Time, life time.Duration) (importticket.Ticket, error) {
+func (t *tickets) issue(use importticket.Use, now time.Time, life time.Duration) (importticket.Ticket, error) {
 	t.forget(now)
-	ticket, private, err := importticket.New(n.Name, n.Scheme, string(n.Environment), now.Add(life))
+	ticket, private, err := importticket.New(use, now.Add(life))
 	if err != nil {
 		return importticket.Ticket{}, err
 	}
@@ -73,9 +73,9 @@ func (t *tickets) issue(n keystore.NewKey, now time.Time, life time.Duration) (i
 	return ticket, nil
 }
 
-// open opens a file that was sealed for the key, and uses up its ticket. A file that does not open, or is for another key, uses up
+// open opens a file that was sealed for a use, and uses up its ticket. A file that does not open, or is for another use, uses up
 // nothing.
-func (t *tickets) open(n keystore.NewKey, now time.Time, file []byte) (map[string][]byte, error) {
+func (t *tickets) open(use importticket.Use, now time.Time, file []byte) (map[string][]byte, error) {
 	id, err := importticket.For(file)
 	if err != nil {
 		return nil, upstream.Invalid("sealed", "%v", err)
@@ -89,7 +89,7 @@ func (t *tickets) open(n keystore.NewKey, now time.Time, file []byte) (map[strin
 	case !now.Before(i.ticket.Expires):
 		delete(t.kept, id)
 		return nil, errTicketExpired
-	case i.ticket.Name != n.Name || i.ticket.Scheme != n.Scheme || i.ticket.Environment != string(n.Environment):
+	case i.ticket.Use != use:
 		return nil, errTicketOther
 	}
 	material, err := importticket.Open(i.ticket, i.private, file)
@@ -106,17 +106,11 @@ func (s *keyService) CreateImportTicket(ctx context.Context, in *adminv1.CreateI
 	if err != nil {
 		return nil, err
 	}
-	n := keystore.NewKey{Name: in.GetName(), Scheme: in.GetScheme(), Environment: environment(in.GetEnvironment())}
-	keys, err := s.authorizeNew(ctx, n)
-	switch {
-	case err != nil:
+	use, err := s.ticketUse(ctx, in)
+	if err != nil {
 		return nil, err
-	case !known(n.Scheme):
-		return nil, upstream.Invalid("scheme", "there is no such partner; wanted noah, noba or noon")
-	case keys.Lookup(n.Name) != nil:
-		return nil, keystore.ErrKeyExists
 	}
-	ticket, err := s.tickets.issue(n, s.now(), life)
+	ticket, err := s.tickets.issue(use, s.now(), life)
 	if err != nil {
 		return nil, err
 	}
@@ -125,6 +119,83 @@ func (s *keyService) CreateImportTicket(ctx context.Context, in *adminv1.CreateI
 		return nil, err
 	}
 	return &adminv1.CreateImportTicketResponse{Ticket: text, Fingerprint: ticket.Fingerprint(), ExpireTime: timestamppb.New(ticket.Expires)}, nil
+}
+
+// ticketUse says what the ticket is to be for, once the caller was authorized for that.
+func (s *keyService) ticketUse(ctx context.Context, in *adminv1.CreateImportTicketRequest) (importticket.Use, error) {
+	forAPIKey := in.GetPurpose() == adminv1.ImportPurpose_IMPORT_PURPOSE_API_KEY
+	if !forAPIKey && in.GetPurpose() != adminv1.ImportPurpose_IMPORT_PURPOSE_NEW_VERSION {
+		return s.newKeyUse(ctx, in)
+	}
+	a, err := s.authorize(ctx, in.GetName(), nil)
+	if err != nil {
+		return importticket.Use{}, err
+	}
+	switch env := environment(in.GetEnvironment()); {
+	case forAPIKey && in.GetVersion() == 0:
+		return importticket.Use{}, upstream.Invalid("version", "wanted the version that the API key is for")
+	case !forAPIKey && in.GetVersion() != 0:
+		return importticket.Use{}, versionOfTicket()
+	case in.GetScheme() != "" && in.GetScheme() != a.key.Scheme:
+		return importticket.Use{}, upstream.Invalid("scheme", "the key is of another partner")
+	case env != "" && env != a.key.Environment:
+		return importticket.Use{}, upstream.Invalid("environment", "the key is of the other environment")
+	case !forAPIKey:
+		return newVersionUse(a.key), nil
+	}
+	return apiKeyUse(a.key, in.GetVersion()), waitsForAPIKey(a.key, in.GetVersion(), "version")
+}
+
+func versionOfTicket() error {
+	return upstream.Invalid("version", "it is for the API key of a version alone")
+}
+
+func (s *keyService) newKeyUse(ctx context.Context, in *adminv1.CreateImportTicketRequest) (importticket.Use, error) {
+	n := keystore.NewKey{Name: in.GetName(), Scheme: in.GetScheme(), Environment: environment(in.GetEnvironment())}
+	switch {
+	case n.Scheme == "":
+		return importticket.Use{}, upstream.Invalid("scheme", "it is required for a new key")
+	case n.Environment == "":
+		return importticket.Use{}, upstream.Invalid("environment", "it is required for a new key")
+	}
+	keys, err := s.authorizeNew(ctx, n)
+	switch {
+	case err != nil:
+		return importticket.Use{}, err
+	case in.GetVersion() != 0:
+		return importticket.Use{}, versionOfTicket()
+	case !known(n.Scheme):
+		return importticket.Use{}, upstream.Invalid("scheme", "there is no such partner; wanted noah, noba or noon")
+	case keys.Lookup(n.Name) != nil:
+		return importticket.Use{}, keystore.ErrKeyExists
+	}
+	return newKeyUse(n), nil
+}
+
+func newKeyUse(n keystore.NewKey) importticket.Use {
+	return importticket.Use{Purpose: importticket.NewKey, Name: n.Name, Scheme: n.Scheme, Environment: string(n.Environment)}
+}
+
+func newVersionUse(k *keystore.Key) importticket.Use {
+	return importticket.Use{Purpose: importticket.NewVersion, Name: k.Name, Scheme: k.Scheme, Environment: string(k.Environment)}
+}
+
+func apiKeyUse(k *keystore.Key, version uint32) importticket.Use {
+	return importticket.Use{Purpose: importticket.APIKey, Name: k.Name, Scheme: k.Scheme, Environment: string(k.Environment), Version: version}
+}
+
+// waitsForAPIKey refuses a version that takes no API key, before a ticket is made or used up for it. field is the one to blame.
+func waitsForAPIKey(k *keystore.Key, number uint32, field string) error {
+	v, ok := k.Version(number)
+	switch {
+	case !ok:
+		return keystore.ErrNotFound
+	case v.State == keystore.Destroyed:
+		return keystore.ErrVersionDestroyed
+	case v.State != keystore.Pending:
+		return upstream.Invalid(field, "version %d has its API key already; import a new version to change it", number)
+	}
+	return nil
 }
 
 func known(scheme string) bool {
@@ -143,16 +214,37 @@ func ticketLife(ttl *durationpb.Duration) (time.Duration, error) {
 	return life, nil
 }
 
-// unsealed gives what a request brings in the clear, or opens what it brings sealed. The caller was authorized.
-func (s *keyService) unsealed(in *adminv1.ImportKeyRequest, n keystore.NewKey) (upstream.Material, error) {
+// brought is a request that brings what a partner handed out.
+type brought interface {
+	GetMaterial() map[string][]byte
+	GetSealed() []byte
+}
+
+// oneMaterial refuses a request with none, and one with two.
+func oneMaterial(in brought) error {
+	switch {
+	case len(in.GetMaterial()) == 0 && len(in.GetSealed()) == 0:
+		return upstream.Invalid("material", "it is empty, and nothing is sealed")
+	case len(in.GetMaterial()) > 0 && len(in.GetSealed()) > 0:
+		return upstream.Invalid("sealed", "there is material in the clear as well")
+	}
+	return nil
+}
+
+// materialOf gives what a request brings in the clear, or opens what it brings sealed for that use. The caller was authorized.
+func (s *keyService) materialOf(in brought, use importticket.Use) (upstream.Material, error) {
 	if len(in.GetSealed()) == 0 {
 		return takeMaterial(in.GetMaterial()), nil
 	}
-	parts, err := s.tickets.open(n, s.now(), in.GetSealed())
+	return s.unseal(in.GetSealed(), use)
+}
+
+func (s *keyService) unseal(file []byte, use importticket.Use) (upstream.Material, error) {
+	parts, err := s.tickets.open(use, s.now(), file)
 	if err != nil {
 		return nil, err
 	}
-	// What the message's rules say of material in the clear.
+	// What the messages' rules say of material in the clear.
 	if tooMuch := len(parts) > maxParts || slices.ContainsFunc(slices.Collect(maps.Values(parts)), func(b []byte) bool { return len(b) > maxPartBytes }); tooMuch {
 		importticket.Wipe(parts)
 		return nil, upstream.Invalid("sealed", "it holds more than %d parts, or one of more than %d bytes", maxParts, maxPartBytes)
@@ -160,19 +252,35 @@ func (s *keyService) unsealed(in *adminv1.ImportKeyRequest, n keystore.NewKey) (
 	return takeMaterial(parts), nil
 }
 
-// Bounds of material, as ImportKeyRequest has them.
+// Bounds of material, as ImportKeyRequest and ImportKeyVersionRequest have them.
 const (
 	maxParts     = 8
 	maxPartBytes = 65536
 )
 
-// oneMaterial refuses a request with none, and one with two.
-func oneMaterial(in *adminv1.ImportKeyRequest) error {
-	switch {
-	case len(in.GetMaterial()) == 0 && len(in.GetSealed()) == 0:
-		return upstream.Invalid("material", "it is empty, and nothing is sealed")
-	case len(in.GetMaterial()) > 0 && len(in.GetSealed()) > 0:
-		return upstream.Invalid("sealed", "there is material in the clear as well")
+// unsealAPIKey opens an API key for a version that waits for it. It uses up the ticket as late as it can.
+func (s *keyService) unsealAPIKey(in *adminv1.ActivateKeyVersionRequest, k *keystore.Key) (upstream.Material, error) {
+	if err := stillAt(k, in.GetGeneration()); err != nil {
+		return nil, err
+	}
+	if err := waitsForAPIKey(k, in.GetVersion(), "sealed"); err != nil {
+		return nil, err
+	}
+	m, err := s.unseal(in.GetSealed(), apiKeyUse(k, in.GetVersion()))
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := m[upstream.PartAPIKey]; !ok || len(m) > 1 {
+		m.Wipe()
+		return nil, upstream.Invalid("sealed", "it holds something else than an API key")
+	}
+	return m, nil
+}
+
+// stillAt refuses what was decided on another generation before a ticket is used up for it; the keystore decides.
+func stillAt(k *keystore.Key, generation uint64) error {
+	if generation != 0 && generation != k.Generation {
+		return keystore.ErrConflict
 	}
 	return nil
 }

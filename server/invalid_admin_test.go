@@ -73,6 +73,8 @@ func wrongMaterials(t *testing.T) []wrongMaterial {
 	}
 }
 
+var wrongTimes = []*timestamppb.Timestamp{{Seconds: 1 << 60}, {Nanos: -1}, {Seconds: -1 << 60}}
+
 // onNames makes a request with every wrong name.
 func onNames(rpcs []string) []invalid {
 	var out []invalid
@@ -119,7 +121,29 @@ func invalidChanges(r *rig, t *testing.T) []invalid {
 	}
 	for name, sealed := range map[string][]byte{"huge": make([]byte, 1<<20+1), "nonsense": []byte("x")} {
 		add("sealed "+name, "sealed", &adminv1.ImportKeyRequest{Name: "a", Environment: sandbox, Scheme: "noba", Sealed: sealed})
+		add("sealed "+name, "sealed", &adminv1.ImportKeyVersionRequest{Name: "prod-noba", Sealed: sealed})
 	}
+	for _, at := range wrongTimes {
+		add("expire_time "+at.String(), "expire_time", &adminv1.ImportKeyRequest{Name: "a", Environment: sandbox, Scheme: "noba", Material: noba, ExpireTime: at})
+		add("expire_time "+at.String(), "expire_time", &adminv1.ImportKeyVersionRequest{Name: "prod-noba", Material: noba, ExpireTime: at})
+	}
+	for _, purpose := range []adminv1.ImportPurpose{4, -1} {
+		add("purpose "+purpose.String(), "purpose", &adminv1.CreateImportTicketRequest{Name: "a", Environment: sandbox, Scheme: "noba", Purpose: purpose})
+	}
+	for _, purpose := range []adminv1.ImportPurpose{0, forNewKey, forNewVersion} {
+		add("version for "+purpose.String(), "version", &adminv1.CreateImportTicketRequest{Name: "prod-noba", Environment: prod, Scheme: "noba", Purpose: purpose, Version: 1})
+	}
+	add("no version for an API key", "version", &adminv1.CreateImportTicketRequest{Name: "prod", Purpose: forAPIKey})
+	add("a version that has its API key", "version", &adminv1.CreateImportTicketRequest{Name: "prod", Purpose: forAPIKey, Version: 1})
+	for _, purpose := range []adminv1.ImportPurpose{forNewVersion, forAPIKey} {
+		var version uint32
+		if purpose == forAPIKey {
+			version = 1
+		}
+		add("another scheme for "+purpose.String(), "scheme", &adminv1.CreateImportTicketRequest{Name: "prod", Scheme: "noba", Purpose: purpose, Version: version})
+		add("another environment for "+purpose.String(), "environment", &adminv1.CreateImportTicketRequest{Name: "prod", Environment: sandbox, Purpose: purpose, Version: version})
+	}
+	add("a version, sealed and in the clear", "sealed", &adminv1.ImportKeyVersionRequest{Name: "prod-noba", Sealed: []byte("x"), Material: noba})
 	add("sealed and in the clear", "sealed", &adminv1.ImportKeyRequest{Name: "a", Environment: sandbox, Scheme: "noba", Sealed: []byte("x"), Material: noba})
 	add("no scheme", "scheme", &adminv1.CreateImportTicketRequest{Name: "a", Environment: sandbox})
 	for _, env := range []adminv1.Environment{0, 3, -1} {
@@ -178,9 +202,15 @@ func invalidVersions(r *rig, t *testing.T) []invalid {
 	add("version 0", "version", &adminv1.DestroyKeyVersionRequest{Name: "noah"})
 	add("version 0", "version", &adminv1.RestoreKeyVersionRequest{Name: "noah"})
 	add("version 0", "version", &adminv1.UpdateKeyVersionRequest{Name: "noah"})
-	for _, at := range []*timestamppb.Timestamp{{Seconds: 1 << 60}, {Nanos: -1}, {Seconds: -1 << 60}} {
+	for _, at := range wrongTimes {
 		add("expire_time "+at.String(), "expire_time", &adminv1.UpdateKeyVersionRequest{Name: "noah", Version: 1, ExpireTime: at})
+		add("expire_time "+at.String(), "expire_time", &adminv1.ActivateKeyVersionRequest{Name: "noah", Version: 1, ExpireTime: at})
 	}
+	for name, sealed := range map[string][]byte{"huge": make([]byte, 1<<20+1), "nonsense": []byte("x")} {
+		add("sealed "+name, "sealed", &adminv1.ActivateKeyVersionRequest{Name: "pending", Version: 1, Sealed: sealed})
+	}
+	add("an API key, sealed and in the clear", "sealed", &adminv1.ActivateKeyVersionRequest{Name: "pending", Version: 1, Sealed: []byte("x"), ApiKey: []byte("apikey_sandbox_x")})
+	add("a sealed API key for a version that has one", "sealed", &adminv1.ActivateKeyVersionRequest{Name: "noah", Version: 1, Sealed: []byte("x")})
 	add("nothing to restore", "version", &adminv1.RestoreKeyVersionRequest{Name: "noah", Version: 1})
 	add("the active version, unconfirmed", "confirm", &adminv1.DestroyKeyVersionRequest{Name: "noah", Version: 1})
 	for _, s := range []string{"yes", "noah/1/1/168h0m0s", strings.Repeat("x", 257)} {

@@ -52,12 +52,16 @@ func (s *keyService) ImportKey(ctx context.Context, in *adminv1.ImportKeyRequest
 	if err := oneMaterial(in); err != nil {
 		return nil, err
 	}
-	n := keystore.NewKey{Name: in.GetName(), Scheme: in.GetScheme(), Environment: environment(in.GetEnvironment()), Labels: in.GetLabels()}
+	expires, err := optionalTime("expire_time", in.GetExpireTime())
+	if err != nil {
+		return nil, err
+	}
+	n := keystore.NewKey{Name: in.GetName(), Scheme: in.GetScheme(), Environment: environment(in.GetEnvironment()), Labels: in.GetLabels(), ExpireTime: expires}
 	keys, err := s.authorizeNew(ctx, n)
 	if err != nil {
 		return nil, err
 	}
-	material, err := s.unsealed(in, n)
+	material, err := s.materialOf(in, newKeyUse(n))
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
+	"github.com/signerd/signerd/internal/importticket"
 	"github.com/signerd/signerd/internal/secret"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/upstream"
@@ -29,13 +30,27 @@ func (s *keyService) CreateKeyVersion(ctx context.Context, in *adminv1.CreateKey
 
 // ImportKeyVersion implements adminv1.KeyServiceServer.
 func (s *keyService) ImportKeyVersion(ctx context.Context, in *adminv1.ImportKeyVersionRequest) (*adminv1.ImportKeyVersionResponse, error) {
-	material := takeMaterial(in.GetMaterial())
-	defer material.Wipe()
+	defer importticket.Wipe(in.GetMaterial())
+	if err := oneMaterial(in); err != nil {
+		return nil, err
+	}
+	expires, err := optionalTime("expire_time", in.GetExpireTime())
+	if err != nil {
+		return nil, err
+	}
 	a, err := s.authorize(ctx, in.GetName(), nil)
 	if err != nil {
 		return nil, err
 	}
-	key, number, notes, err := a.keys.ImportVersion(ctx, actor(ctx), in.GetName(), keystore.Precondition(in.GetGeneration()), material)
+	if err := stillAt(a.key, in.GetGeneration()); err != nil {
+		return nil, err
+	}
+	material, err := s.materialOf(in, newVersionUse(a.key))
+	if err != nil {
+		return nil, err
+	}
+	defer material.Wipe()
+	key, number, notes, err := a.keys.ImportVersion(ctx, actor(ctx), in.GetName(), keystore.Precondition(in.GetGeneration()), material, expires)
 	if err != nil {
 		return nil, err
 	}
@@ -48,12 +63,24 @@ func (s *keyService) ActivateKeyVersion(ctx context.Context, in *adminv1.Activat
 	if len(in.GetApiKey()) > 0 {
 		completing[upstream.PartAPIKey] = secret.New(in.GetApiKey())
 	}
-	defer completing.Wipe()
+	defer func() { completing.Wipe() }()
+	if len(in.GetApiKey()) > 0 && len(in.GetSealed()) > 0 {
+		return nil, upstream.Invalid("sealed", "there is an API key in the clear as well")
+	}
+	expires, err := optionalTime("expire_time", in.GetExpireTime())
+	if err != nil {
+		return nil, err
+	}
 	a, err := s.authorize(ctx, in.GetName(), nil)
 	if err != nil {
 		return nil, err
 	}
-	key, notes, err := a.keys.Activate(ctx, in.GetName(), in.GetVersion(), keystore.Precondition(in.GetGeneration()), completing)
+	if len(in.GetSealed()) > 0 {
+		if completing, err = s.unsealAPIKey(in, a.key); err != nil {
+			return nil, err
+		}
+	}
+	key, notes, err := a.keys.Activate(ctx, in.GetName(), in.GetVersion(), keystore.Precondition(in.GetGeneration()), completing, expires)
 	if err := s.credentialChanged(a, key, err); err != nil {
 		return nil, nameAPIKeyField(err)
 	}

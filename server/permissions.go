@@ -23,7 +23,7 @@ type permission struct {
 	scope     scope
 	// covers is what of a request the signature covers; rules may decide by nothing else.
 	covers policy.Covers
-	// makesKey marks what is decided by the key that there will be.
+	// makesKey marks what is decided by the key that there will be; a ticket for a key that there is, by that.
 	makesKey bool
 	// always marks what administrators may do whatever the policy says.
 	always bool
@@ -45,7 +45,7 @@ var permissions = map[string]permission{
 
 	adminv1.KeyService_CreateKey_FullMethodName:          {operation: "CreateKey", makesKey: true, changes: true},
 	adminv1.KeyService_ImportKey_FullMethodName:          {operation: "ImportKey", makesKey: true, changes: true},
-	adminv1.KeyService_CreateImportTicket_FullMethodName: {operation: "CreateImportTicket", makesKey: true, changes: true},
+	adminv1.KeyService_CreateImportTicket_FullMethodName: {operation: createImportTicket, makesKey: true, changes: true},
 	adminv1.KeyService_GetKey_FullMethodName:             {operation: getKey},
 	adminv1.KeyService_ListKeys_FullMethodName:           {operation: "ListKeys", scope: onSystem}, // it shows the keys that the caller may get
 	adminv1.KeyService_UpdateKey_FullMethodName:          {operation: "UpdateKey", changes: true},
@@ -82,9 +82,10 @@ var permissions = map[string]permission{
 
 // Operations that others are decided by, or that signerd does by itself too.
 const (
-	getKey            policy.Operation = "GetKey"
-	destroyKeyVersion policy.Operation = "DestroyKeyVersion"
-	setPolicy         policy.Operation = "SetPolicy"
+	getKey             policy.Operation = "GetKey"
+	destroyKeyVersion  policy.Operation = "DestroyKeyVersion"
+	setPolicy          policy.Operation = "SetPolicy"
+	createImportTicket policy.Operation = "CreateImportTicket"
 )
 
 // permissionFor finds an operation's permission.

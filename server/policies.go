@@ -201,7 +201,7 @@ func (s *Server) question(view keystore.View, in *adminv1.PolicyRequest) (policy
 		return q, upstream.Invalid("key", "%s concerns a key; wanted its name", q.Operation)
 	case needed.scope != onKey && q.Key.Name != "":
 		return q, upstream.Invalid("key", "%s concerns no key", q.Operation)
-	case needed.makesKey && in.GetEnvironment() == adminv1.Environment_ENVIRONMENT_UNSPECIFIED:
+	case needed.makesKey && in.GetEnvironment() == adminv1.Environment_ENVIRONMENT_UNSPECIFIED && (q.Operation != createImportTicket || !q.Key.Known):
 		return q, upstream.Invalid("environment", "%s is decided by what the key will be; wanted its environment", q.Operation)
 	case needed.covers == policy.Covers{}:
 		if in.GetMethod() != "" || in.GetPath() != "" || in.GetContent() != nil || len(in.GetQueryParams().GetFields()) > 0 {

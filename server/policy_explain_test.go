@@ -186,6 +186,7 @@ func TestCasesDescribeKeysThatThereAreNot(t *testing.T) {
 		"one there is":        {&adminv1.PolicyRequest{Caller: theApplication, Key: "a", Method: "GET", Path: "/v1"}, deny},
 		"one there is, as if": {described(func(in *adminv1.PolicyRequest) { in.Key = "a" }), allow},
 		"fenced":              {described(func(in *adminv1.PolicyRequest) { in.Caller = "unix:uid=3002" }), deny},
+		"a ticket for it":     {&adminv1.PolicyRequest{Caller: "unix:uid=3002", Operation: "CreateImportTicket", Key: "a"}, allow},
 		"not fenced":          {described(func(in *adminv1.PolicyRequest) { in.Caller, in.Environment = "unix:uid=3002", sandbox }), allow},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -196,11 +197,12 @@ func TestCasesDescribeKeysThatThereAreNot(t *testing.T) {
 	}
 	r.apply(t, withRules(rule, fenced))
 	for name, in := range map[string]*adminv1.PolicyRequest{
-		"key":         {Caller: theApplication, Operation: "SignNoahRequest", Method: "GET", Path: "/v1"},
-		"key ":        {Caller: theApplication, Operation: "GetStatus", Key: "a"},
-		"key  ":       {Caller: theApplication, Operation: "GetStatus", Environment: prod},
-		"scheme":      described(func(in *adminv1.PolicyRequest) { in.Scheme = "NOAH" }),
-		"environment": described(func(in *adminv1.PolicyRequest) { in.Environment = 9 }),
+		"key":          {Caller: theApplication, Operation: "SignNoahRequest", Method: "GET", Path: "/v1"},
+		"key ":         {Caller: theApplication, Operation: "GetStatus", Key: "a"},
+		"key  ":        {Caller: theApplication, Operation: "GetStatus", Environment: prod},
+		"scheme":       described(func(in *adminv1.PolicyRequest) { in.Scheme = "NOAH" }),
+		"environment ": {Caller: theApplication, Operation: "CreateImportTicket", Key: "planned"},
+		"environment":  described(func(in *adminv1.PolicyRequest) { in.Environment = 9 }),
 	} {
 		_, err := r.policy.ExplainPolicy(as(t, administrator), &adminv1.ExplainPolicyRequest{Request: in})
 		if _, fields := r.refused(t, err, codes.InvalidArgument, "INVALID_REQUEST"); !slices.Equal(fields, []string{"request." + nameOnly(name)}) {

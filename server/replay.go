@@ -151,8 +151,8 @@ func (r *replay) question(record *audit.Record) (policy.Past, bool) {
 	if record.Key != "" {
 		key := r.view.Lookup(record.Key)
 		q.Key = knownKey(record.Key, key)
-		if needed.makesKey {
-			// It was decided by what the key was to be.
+		if needed.makesKey && record.Scheme != "" {
+			// It was decided by what the key was to be, or as a ticket for a key that there is, by what it is.
 			q.Key = policy.Key{Name: record.Key, Known: true, Scheme: record.Scheme, Environment: record.Environment, Labels: q.Key.Labels}
 			q.LabelsWithheld = key == nil
 		}

@@ -18,7 +18,7 @@ var expires = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func newTicket(t testing.TB) (importticket.Ticket, hpke.PrivateKey) {
 	t.Helper()
-	ticket, private, err := importticket.New("shop", "noba", "prod", expires)
+	ticket, private, err := importticket.New(importticket.Use{Purpose: importticket.NewKey, Name: "shop", Scheme: "noba", Environment: "prod"}, expires)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,6 +89,8 @@ func TestEverythingInATicketIsBoundToWhatIsSealed(t *testing.T) {
 		"name":        func(c *importticket.Ticket) { c.Name = "shop2" },
 		"scheme":      func(c *importticket.Ticket) { c.Scheme = "noah" },
 		"environment": func(c *importticket.Ticket) { c.Environment = "sandbox" },
+		"purpose":     func(c *importticket.Ticket) { c.Purpose = importticket.NewVersion },
+		"version":     func(c *importticket.Ticket) { c.Version = 1 },
 		"expiry":      func(c *importticket.Ticket) { c.Expires = c.Expires.Add(time.Second) },
 		"boundaries":  func(c *importticket.Ticket) { c.Name, c.Scheme = "shopn", "oba" },
 	} {

@@ -52,12 +52,45 @@ const (
 // ID names a ticket.
 type ID [idSize]byte
 
-// Ticket is a one-time public key and what it is good for. Everything in it is bound to what is sealed for it.
-type Ticket struct {
-	ID          ID
-	Name        string
+// Purpose is what is sealed for a ticket.
+type Purpose string
+
+// The purposes of tickets.
+const (
+	NewKey     Purpose = "new-key"     // all parts of a key that is to be made
+	NewVersion Purpose = "new-version" // all parts of another version of a key that there is
+	APIKey     Purpose = "api-key"     // the API key of a version that waits for it
+)
+
+// Use is what a ticket is good for, and nothing else.
+type Use struct {
+	Purpose     Purpose
+	Name        string // of the key
 	Scheme      string
 	Environment string
+	Version     uint32 // that APIKey is for; otherwise 0
+}
+
+// String says it to people. A use that came in a ticket may hold anything: show it with care.
+func (u Use) String() string {
+	key := fmt.Sprintf("key %s (%s, %s)", u.Name, u.Scheme, u.Environment)
+	switch u.Purpose {
+	case NewVersion:
+		return "a new version of " + key
+	case APIKey:
+		return fmt.Sprintf("the API key of version %d of %s", u.Version, key)
+	}
+	return "the new " + key
+}
+
+func (u Use) valid() bool {
+	return u.Purpose == APIKey && u.Version > 0 || (u.Purpose == NewKey || u.Purpose == NewVersion) && u.Version == 0
+}
+
+// Ticket is a one-time public key and what it is good for. Everything in it is bound to what is sealed for it.
+type Ticket struct {
+	ID ID
+	Use
 	// Expires is in whole seconds.
 	Expires   time.Time
 	PublicKey []byte
@@ -66,21 +99,26 @@ type Ticket struct {
 type ticketBody struct {
 	Format      int    `json:"format"`
 	ID          []byte `json:"id"`
+	Purpose     string `json:"purpose"`
 	Name        string `json:"name"`
 	Scheme      string `json:"scheme"`
 	Environment string `json:"environment"`
+	Version     uint32 `json:"version"`
 	Expires     int64  `json:"expires"`
 	PublicKey   []byte `json:"public_key"`
 }
 
-// New makes a ticket with a key of its own. Errors: ErrNotAllowed.
-func New(name, scheme, environment string, expires time.Time) (t Ticket, private hpke.PrivateKey, err error) {
+// New makes a ticket with a key of its own. Errors: ErrNotAllowed, and another for a use that makes no sense.
+func New(use Use, expires time.Time) (t Ticket, private hpke.PrivateKey, err error) {
+	if !use.valid() {
+		return Ticket{}, nil, errors.New("there is no ticket for such a use")
+	}
 	err = allowed(func() error {
 		private, err = hpke.DHKEM(ecdh.P384()).GenerateKey()
 		if err != nil {
 			return err
 		}
-		t = Ticket{Name: name, Scheme: scheme, Environment: environment, Expires: expires.UTC().Truncate(time.Second), PublicKey: private.PublicKey().Bytes()}
+		t = Ticket{Use: use, Expires: expires.UTC().Truncate(time.Second), PublicKey: private.PublicKey().Bytes()}
 		_, _ = rand.Read(t.ID[:])
 		// That it can be used is found out before it is given away.
 		_, err := hpke.Seal(private.PublicKey(), hpke.HKDFSHA384(), hpke.AES256GCM(), t.Info(), nil)
@@ -108,8 +146,8 @@ func allowed(do func() error) (err error) {
 // Info is the HPKE info of all that is sealed for the ticket: each field after its length, so that no two tickets have the same.
 func (t Ticket) Info() []byte {
 	out := []byte("signerd sealed import v1")
-	for _, field := range [][]byte{t.ID[:], []byte(t.Name), []byte(t.Scheme), []byte(t.Environment),
-		binary.BigEndian.AppendUint64(nil, uint64(t.Expires.Unix())), t.PublicKey} {
+	for _, field := range [][]byte{t.ID[:], []byte(t.Purpose), []byte(t.Name), []byte(t.Scheme), []byte(t.Environment),
+		binary.BigEndian.AppendUint32(nil, t.Version), binary.BigEndian.AppendUint64(nil, uint64(t.Expires.Unix())), t.PublicKey} {
 		out = binary.BigEndian.AppendUint32(out, uint32(len(field)))
 		out = append(out, field...)
 	}
@@ -129,7 +167,7 @@ func (t Ticket) Fingerprint() string {
 
 // Text is the ticket as it travels.
 func (t Ticket) Text() ([]byte, error) {
-	body, err := json.Marshal(ticketBody{format, t.ID[:], t.Name, t.Scheme, t.Environment, t.Expires.Unix(), t.PublicKey})
+	body, err := json.Marshal(ticketBody{format, t.ID[:], string(t.Purpose), t.Name, t.Scheme, t.Environment, t.Version, t.Expires.Unix(), t.PublicKey})
 	if err != nil {
 		return nil, fmt.Errorf("encoding a ticket: %w", err)
 	}
@@ -149,14 +187,20 @@ func Parse(text []byte) (Ticket, error) {
 	if _, err := ecdh.P384().NewPublicKey(b.PublicKey); err != nil {
 		return Ticket{}, ErrTicket
 	}
-	return Ticket{ID(b.ID), b.Name, b.Scheme, b.Environment, time.Unix(b.Expires, 0).UTC(), b.PublicKey}, nil
+	use := Use{Purpose(b.Purpose), b.Name, b.Scheme, b.Environment, b.Version}
+	if !use.valid() {
+		return Ticket{}, ErrTicket
+	}
+	return Ticket{ID(b.ID), use, time.Unix(b.Expires, 0).UTC(), b.PublicKey}, nil
 }
 
-// block gives the content of a text that is one PEM block and nothing else.
+// block gives the content of a text that is one PEM block and nothing else. It passes through mails and clipboards, which change line
+// ends and leave blank lines and a byte order mark around it.
 func block(text []byte, limit int, wanted string) ([]byte, error) {
 	if len(text) > limit {
 		return nil, errors.New("it is too long")
 	}
+	text = bytes.TrimSpace(bytes.TrimPrefix(text, []byte("\ufeff")))
 	p, rest := pem.Decode(text)
 	if p == nil || p.Type != wanted || len(p.Headers) > 0 || len(bytes.TrimSpace(rest)) > 0 || !bytes.HasPrefix(text, []byte("-----BEGIN "+wanted)) {
 		return nil, errors.New("it is not one block")

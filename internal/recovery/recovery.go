@@ -29,6 +29,9 @@ const (
 // ErrMalformed says that a file does not hold that half of a recovery key.
 var ErrMalformed = errors.New("the file does not hold that half of a recovery key as `signerd recovery-key new` writes it")
 
+// ErrNotAllowed says that the cryptography in force cannot do HPKE, as under FIPS 140-3.
+var ErrNotAllowed = errors.New("the cryptographic module in force does not allow HPKE, and so no recovery key")
+
 var errUnwrap = errors.New("the wrapped keyring was changed, or wrapped to another recovery key")
 
 func suite() (hpke.KEM, hpke.KDF, hpke.AEAD) {
@@ -38,11 +41,15 @@ func suite() (hpke.KEM, hpke.KDF, hpke.AEAD) {
 var info = []byte("signerd keyring recovery")
 
 // Create makes a new pair in two new files: the private half with mode 0400, the public one with 0644. It fails with fs.ErrExist where
-// one of them is there.
+// one of them is there, and with ErrNotAllowed.
 func Create(private, public string) error {
 	kem, _, _ := suite()
 	key, err := kem.GenerateKey()
 	if err != nil {
+		return fmt.Errorf("making a recovery key: %w", ErrNotAllowed)
+	}
+	// That it can be used is found out before it is relied on.
+	if _, err := (&Public{key.PublicKey()}).Wrap(context.Background(), nil); err != nil {
 		return fmt.Errorf("making a recovery key: %w", err)
 	}
 	b, err := key.Bytes()
@@ -85,10 +92,14 @@ func (p *Public) ID() string {
 	return "recovery:" + hex.EncodeToString(sum[:8])
 }
 
-// Wrap encrypts what only the private half opens.
+// Wrap encrypts what only the private half opens. Errors: ErrNotAllowed.
 func (p *Public) Wrap(_ context.Context, plaintext []byte) ([]byte, error) {
 	_, kdf, aead := suite()
-	return hpke.Seal(p.key, kdf, aead, info, plaintext)
+	wrapped, err := hpke.Seal(p.key, kdf, aead, info, plaintext)
+	if err != nil {
+		return nil, ErrNotAllowed // whatever HPKE says of itself: with a key and a plaintext nothing else can fail
+	}
+	return wrapped, nil
 }
 
 // Private unwraps. It prints as nothing but its type, and is safe for concurrent use.
@@ -97,7 +108,7 @@ type Private struct {
 	open   func(wrapped []byte) ([]byte, error) // holds the key, which nothing that prints can reach
 }
 
-// OpenPrivate reads the file of a private half. Errors: those of reading it, ErrMalformed.
+// OpenPrivate reads the file of a private half. Errors: those of reading it, ErrMalformed, ErrNotAllowed.
 func OpenPrivate(path string) (*Private, error) {
 	b, err := read(path, privatePrefix)
 	defer clear(b)
@@ -109,8 +120,13 @@ func OpenPrivate(path string) (*Private, error) {
 	if err != nil {
 		return nil, fmt.Errorf("recovery key %s: %w", path, ErrMalformed)
 	}
+	public := &Public{key.PublicKey()}
+	// What may not be opened is not to look like what is damaged.
+	if _, err := public.Wrap(context.Background(), nil); err != nil {
+		return nil, fmt.Errorf("recovery key %s: %w", path, err)
+	}
 	open := func(wrapped []byte) ([]byte, error) { return hpke.Open(key, kdf, aead, info, wrapped) }
-	return &Private{&Public{key.PublicKey()}, open}, nil
+	return &Private{public, open}, nil
 }
 
 // ID is that of the public half.

@@ -22,6 +22,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -111,13 +112,13 @@ func liveOn(ctx context.Context, k *keystore.Keystore, s keystore.Store, i int) 
 	}
 	v, _ := key.Version(1)
 	fmt.Printf("version %s 1 %x\nactive %s 1\n", name, v.Fingerprint, name)
-	key, number, _, err := k.ImportVersion(ctx, "", name, keystore.Precondition(key.Generation), newMaterial(scheme))
+	key, number, _, err := k.ImportVersion(ctx, "", name, keystore.Precondition(key.Generation), newMaterial(scheme), time.Time{})
 	if err != nil {
 		return err
 	}
 	v, _ = key.Version(number)
 	fmt.Printf("version %s %d %x\n", name, number, v.Fingerprint)
-	if _, _, err := k.Activate(ctx, name, number, 0, nil); err != nil {
+	if _, _, err := k.Activate(ctx, name, number, 0, nil, time.Time{}); err != nil {
 		return err
 	}
 	// Killed in here as well, nothing is lost.

@@ -99,7 +99,7 @@ var reasonHints = map[string]string{
 	"KEY_EXISTS":                   "choose another name, or add a version to the key with `signerctl key rotate {key}`",
 	"CONFLICT":                     "the key has changed since you looked: see `signerctl key show {key}` and decide again",
 	"RATE_LIMITED":                 "try again {wait}",
-	"TICKET_REFUSED":               "a new ticket is needed, and the secrets sealed for it: `signerctl import-ticket NAME --scheme ... --env ...`, with the name, scheme and environment of the import",
+	"TICKET_REFUSED":               "a new ticket is needed, and the secrets sealed for it: `signerctl import-ticket --help` tells which ticket goes with which command",
 	"TOO_MANY_TICKETS":             "tickets are gone when they are used, or their time is over; a restart of signerd drops them all",
 	"FIPS_REFUSED":                 "import the secrets without sealing them, from a machine that may see them: `signerctl key import --help`",
 	"FROZEN":                       "an operator has stopped all signing: `signerctl status` tells who and why, `signerctl unfreeze` lets it go on",

@@ -33,7 +33,7 @@ func TestRefusalsComeWithAHint(t *testing.T) {
 		"KEY_EXISTS":                   {codes.AlreadyExists, "choose another name, or add a version to the key with `signerctl key rotate orders`"},
 		"CONFLICT":                     {codes.Aborted, "the key has changed since you looked: see `signerctl key show orders` and decide again"},
 		"RATE_LIMITED":                 {codes.ResourceExhausted, "try again later"},
-		"TICKET_REFUSED":               {codes.FailedPrecondition, "a new ticket is needed, and the secrets sealed for it: `signerctl import-ticket NAME --scheme ... --env ...`, with the name, scheme and environment of the import"},
+		"TICKET_REFUSED":               {codes.FailedPrecondition, "a new ticket is needed, and the secrets sealed for it: `signerctl import-ticket --help` tells which ticket goes with which command"},
 		"TOO_MANY_TICKETS":             {codes.ResourceExhausted, "tickets are gone when they are used, or their time is over; a restart of signerd drops them all"},
 		"FIPS_REFUSED":                 {codes.FailedPrecondition, "import the secrets without sealing them, from a machine that may see them: `signerctl key import --help`"},
 		"FROZEN":                       {codes.Unavailable, "an operator has stopped all signing: `signerctl status` tells who and why, `signerctl unfreeze` lets it go on"},

@@ -16,21 +16,30 @@ func (a *app) keyActivate() *cobra.Command {
 	var version *uint32
 	var generation *uint64
 	var output *choice
-	var apiKey file
-	use := "activate NAME --version N [--api-key FILE] [--generation N]"
+	var apiKey, sealed file
+	var expires *expiry
+	use := "activate NAME --version N [--api-key FILE | --sealed FILE] [--expires TIME] [--generation N]"
 	cmd := command(use, "Make a version the one that signs", positional("NAME"), func(cmd *cobra.Command, args []string) error {
+		if apiKey.given() && sealed.given() {
+			return &usageError{message: "--sealed holds the API key: no --api-key goes with it"}
+		}
 		conn, err := a.dial()
 		if err != nil {
 			return err
 		}
 		defer conn.Close()
-		req := &adminv1.ActivateKeyVersionRequest{Name: args[0], Version: *version, Generation: *generation}
-		if apiKey.given() {
+		req := &adminv1.ActivateKeyVersionRequest{Name: args[0], Version: *version, Generation: *generation, ExpireTime: expires.message()}
+		switch {
+		case apiKey.given():
 			s, err := a.readSecret(&apiKey)
 			if err != nil {
 				return err
 			}
 			req.ApiKey = s.Reveal()
+		case sealed.given():
+			if req.Sealed, err = a.readSealed(&sealed); err != nil {
+				return err
+			}
 		}
 		resp, err := adminv1.NewKeyServiceClient(conn).ActivateKeyVersion(cmd.Context(), req)
 		if err != nil {
@@ -47,6 +56,8 @@ func (a *app) keyActivate() *cobra.Command {
 	version = cmd.Flags().Uint32("version", 0, "version `N`")
 	require(cmd, "version")
 	fileVar(cmd.Flags(), &apiKey, "api-key", "the API key that the partner gave for a pending version")
+	fileVar(cmd.Flags(), &sealed, "sealed", "the same, as \"signerctl seal\" made it for a ticket of \"signerctl import-ticket NAME --version N\"")
+	expires = expiresFlag(cmd)
 	generation = generationFlag(cmd)
 	output = outputFlag(cmd, formatText, formatJSON)
 	return cmd

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -29,7 +30,7 @@ func (a *app) keyExpiry() *cobra.Command {
 		if *at != "" {
 			ends, err := parseExpiry(*at)
 			if err != nil {
-				return err
+				return &usageError{message: fmt.Sprintf("--at %q is %s", *at, err)}
 			}
 			req.ExpireTime = timestamppb.New(ends)
 		}
@@ -67,5 +68,45 @@ func parseExpiry(s string) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, &usageError{message: fmt.Sprintf("--at %q is neither a day such as 2027-01-31 nor a time such as 2027-01-31T12:00:00Z", s)}
+	return time.Time{}, errExpiry
+}
+
+var errExpiry = errors.New("neither a day such as 2027-01-31 nor a time such as 2027-01-31T12:00:00Z")
+
+// expiry is the flag --expires of what brings a partner's secrets.
+type expiry struct {
+	text string
+	at   time.Time
+}
+
+func expiresFlag(cmd *cobra.Command) *expiry {
+	e := new(expiry)
+	cmd.Flags().Var(e, "expires", "when the partner will no longer take it, such as 2027-01-31, whose beginning counts, or 2027-01-31T12:00:00Z")
+	return e
+}
+
+// String implements pflag.Value.
+func (e *expiry) String() string { return e.text }
+
+// Type implements pflag.Value.
+func (*expiry) Type() string { return "TIME" }
+
+// Set implements pflag.Value.
+func (e *expiry) Set(s string) error {
+	at, err := parseExpiry(s)
+	if err != nil {
+		return fmt.Errorf("it is %w", err)
+	}
+	e.text, e.at = s, at
+	return nil
+}
+
+func (e *expiry) given() bool { return e.text != "" }
+
+// message is nil where nobody said.
+func (e *expiry) message() *timestamppb.Timestamp {
+	if !e.given() {
+		return nil
+	}
+	return timestamppb.New(e.at)
 }

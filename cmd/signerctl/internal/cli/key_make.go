@@ -31,6 +31,17 @@ func (m *materialFlags) given() bool {
 	return m.privateKey.given() || m.apiKey.given() || m.secret.given() || m.credentials.given()
 }
 
+// flags names all that are given.
+func (m *materialFlags) flags() []string {
+	var names []string
+	for _, f := range []*file{&m.privateKey, &m.apiKey, &m.secret, &m.credentials} {
+		if f.given() {
+			names = append(names, f.flag)
+		}
+	}
+	return append(names, m.companions()...)
+}
+
 // noonOnly names the flags in use that are for noon alone.
 func (m *materialFlags) noonOnly() []string {
 	var names []string
@@ -129,6 +140,7 @@ Next:
   1. In NOAH's %[3]s dashboard choose Configuration, then Create New Key, and hand over the public key above.
   2. NOAH shows the API key once: keep it in a file that only you can read.
   3. signerctl key activate %[4]s --version %[1]d --api-key FILE
+     If somebody else has it, signerctl import-ticket %[4]s --version %[1]d lets them seal it for you.
 `, version, withLineEnd(publicPEM), environmentName(k.GetEnvironment()), k.GetName())
 }
 
@@ -136,7 +148,7 @@ const longImport = `Bring in a key that the partner handed out; it can sign at o
   noah  --private-key FILE --api-key FILE (which may follow with "signerctl key activate")
   noba  --api-key FILE --secret FILE
   noon  --credentials FILE [--user-agent UA] [--base-url URL]
-  any   --sealed FILE (what "signerctl seal" made for a ticket of "signerctl import-ticket")
+  any   --sealed FILE (what "signerctl seal" made for a ticket of "signerctl import-ticket NAME --scheme S --env E")
 
 A FILE of "-" is standard input.`
 
@@ -145,14 +157,15 @@ func (a *app) keyImport() *cobra.Command {
 	var labelArgs *[]string
 	var files materialFlags
 	var sealed file
+	var expires *expiry
 	scheme := &choice{allowed: []string{"noah", "noba", "noon"}}
-	use := "import NAME --scheme noah|noba|noon --env sandbox|prod FILES [--label K=V ...]"
+	use := "import NAME --scheme noah|noba|noon --env sandbox|prod FILES [--expires TIME] [--label K=V ...]"
 	cmd := command(use, "Bring in a key that the partner handed out", positional("NAME"), func(cmd *cobra.Command, args []string) error {
 		if names := files.noonOnly(); len(names) > 0 && scheme.value != "noon" {
 			return &usageError{message: strings.Join(names, " and ") + ": for --scheme noon alone"}
 		}
-		if sealed.given() && (files.given() || len(files.companions()) > 0) {
-			return &usageError{message: "--sealed holds all that the partner handed out: no other file goes with it"}
+		if sealed.given() && len(files.flags()) > 0 {
+			return errWithSealed
 		}
 		if !files.given() && !sealed.given() {
 			return &usageError{message: "what the partner handed out is missing: --private-key and --api-key for noah, --api-key and --secret for noba, --credentials for noon"}
@@ -169,9 +182,9 @@ func (a *app) keyImport() *cobra.Command {
 			return err
 		}
 		defer conn.Close()
-		req := &adminv1.ImportKeyRequest{Name: args[0], Scheme: scheme.value, Environment: environments[env.value], Labels: labels}
+		req := &adminv1.ImportKeyRequest{Name: args[0], Scheme: scheme.value, Environment: environments[env.value], Labels: labels, ExpireTime: expires.message()}
 		if sealed.given() {
-			req.Sealed, err = a.read(&sealed, importticket.MaxSealedBytes)
+			req.Sealed, err = a.readSealed(&sealed)
 		} else {
 			req.Material, err = files.read(a)
 		}
@@ -192,10 +205,29 @@ func (a *app) keyImport() *cobra.Command {
 	require(cmd, "scheme")
 	env = environmentFlag(cmd)
 	files.register(cmd)
-	fileVar(cmd.Flags(), &sealed, "sealed", "what \"signerctl seal\" made, in place of all other files")
+	sealedVar(cmd, &sealed)
+	expires = expiresFlag(cmd)
 	labelArgs = labelFlag(cmd)
 	output = outputFlag(cmd, formatText, formatJSON)
 	return cmd
+}
+
+var errWithSealed = &usageError{message: "--sealed holds all that the partner handed out: no other file goes with it"}
+
+func sealedVar(cmd *cobra.Command, f *file) {
+	fileVar(cmd.Flags(), f, "sealed", "what \"signerctl seal\" made, in place of all other files")
+}
+
+// readSealed refuses what is no sealed file before it is sent.
+func (a *app) readSealed(f *file) ([]byte, error) {
+	b, err := a.read(f, importticket.MaxSealedBytes)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := importticket.For(b); err != nil {
+		return nil, &failure{what: "reading " + f.flag, err: err, hint: "`signerctl seal` makes one: take it whole, from -----BEGIN to -----END, and nothing else"}
+	}
+	return b, nil
 }
 
 func writeImportedKey(w io.Writer, k *adminv1.Key) {
@@ -216,6 +248,7 @@ Without files, signerd makes a new pair (noah). With files, the version is what 
   noah  --private-key FILE [--api-key FILE], which "signerctl key activate" may bring as well
   noba  --api-key FILE --secret FILE
   noon  --credentials FILE [--user-agent UA] [--base-url URL]; nothing is taken over from the active version
+  any   --sealed FILE (what "signerctl seal" made for a ticket of "signerctl import-ticket NAME --new-version")
 
 A FILE of "-" is standard input.`
 
@@ -223,10 +256,18 @@ func (a *app) keyRotate() *cobra.Command {
 	var algorithm, output *choice
 	var generation *uint64
 	var files materialFlags
-	use := "rotate NAME [FILES] [--alg ES384|ES256] [--generation N]"
+	var sealed file
+	var expires *expiry
+	use := "rotate NAME [FILES] [--expires TIME] [--alg ES384|ES256] [--generation N]"
 	cmd := command(use, "Add a version beside the active one", positional("NAME"), func(cmd *cobra.Command, args []string) error {
-		if files.given() && algorithm.value != "" {
+		brought := files.given() || sealed.given()
+		switch {
+		case brought && algorithm.value != "":
 			return &usageError{message: "--alg is for a pair that signerd makes, not for files"}
+		case sealed.given() && len(files.flags()) > 0:
+			return errWithSealed
+		case !brought && expires.given():
+			return &usageError{message: "--expires is for files; a pair that signerd makes gets its date with the API key: `signerctl key activate --expires`"}
 		}
 		if err := files.checkCompanions(); err != nil {
 			return err
@@ -240,7 +281,7 @@ func (a *app) keyRotate() *cobra.Command {
 		failed := func(err error) error {
 			return &failure{what: "adding a version to key " + args[0], key: args[0], err: err}
 		}
-		if !files.given() {
+		if !brought {
 			resp, err := client.CreateKeyVersion(cmd.Context(), &adminv1.CreateKeyVersionRequest{
 				Name: args[0], Algorithm: algorithm.value, Generation: *generation,
 			})
@@ -252,13 +293,16 @@ func (a *app) keyRotate() *cobra.Command {
 				writeNextSteps(w, resp.GetKey(), resp.GetVersion(), resp.GetPublicKeyPem())
 			})
 		}
-		material, err := files.read(a)
+		req := &adminv1.ImportKeyVersionRequest{Name: args[0], Generation: *generation, ExpireTime: expires.message()}
+		if sealed.given() {
+			req.Sealed, err = a.readSealed(&sealed)
+		} else {
+			req.Material, err = files.read(a)
+		}
 		if err != nil {
 			return err
 		}
-		resp, err := client.ImportKeyVersion(cmd.Context(), &adminv1.ImportKeyVersionRequest{
-			Name: args[0], Material: material, Generation: *generation,
-		})
+		resp, err := client.ImportKeyVersion(cmd.Context(), req)
 		if err != nil {
 			return failed(err)
 		}
@@ -267,6 +311,8 @@ func (a *app) keyRotate() *cobra.Command {
 	})
 	cmd.Long = longRotate
 	files.register(cmd)
+	sealedVar(cmd, &sealed)
+	expires = expiresFlag(cmd)
 	algorithm = algorithmFlag(cmd)
 	generation = generationFlag(cmd)
 	output = outputFlag(cmd, formatText, formatJSON)

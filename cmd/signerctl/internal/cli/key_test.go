@@ -51,6 +51,7 @@ Next:
   1. In NOAH's sandbox dashboard choose Configuration, then Create New Key, and hand over the public key above.
   2. NOAH shows the API key once: keep it in a file that only you can read.
   3. signerctl key activate orders --version 1 --api-key FILE
+     If somebody else has it, signerctl import-ticket orders --version 1 lets them seal it for you.
 `, "")
 	f.wantRequests(t, &adminv1.CreateKeyRequest{
 		Name: "orders", Scheme: "noah", Environment: adminv1.Environment_ENVIRONMENT_SANDBOX, Algorithm: "ES256",
@@ -178,6 +179,7 @@ Next:
   1. In NOAH's sandbox dashboard choose Configuration, then Create New Key, and hand over the public key above.
   2. NOAH shows the API key once: keep it in a file that only you can read.
   3. signerctl key activate orders --version 2 --api-key FILE
+     If somebody else has it, signerctl import-ticket orders --version 2 lets them seal it for you.
 `
 	for _, tt := range []struct {
 		name    string

@@ -2,75 +2,29 @@ package cli
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
-	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 	"github.com/signerd/signerd/internal/durable"
 	"github.com/signerd/signerd/internal/importticket"
 )
 
-const longTicket = `Make a ticket for the sealed import of one key: a one-time public key, for whoever holds the key's secrets. They run
-"signerctl seal" with it, and what comes of that only this signerd can open, once, as a key of this name, scheme and environment.
-
-The ticket is printed to standard output, its fingerprint to standard error. The ticket is no secret, but whoever exchanged it
-on its way could read what is sealed: let the holder of the secrets compare the fingerprint with yours, on the telephone for one.
-
-It is good until it is used, its time is over, or signerd ends.`
-
-func (a *app) importTicketCommand() *cobra.Command {
-	var env, output *choice
-	var ttl time.Duration
-	scheme := &choice{allowed: []string{"noah", "noba", "noon"}}
-	use := "import-ticket NAME --scheme noah|noba|noon --env sandbox|prod [--ttl 1h] [-o text|json]"
-	cmd := command(use, "Make a ticket for a sealed import", positional("NAME"), func(cmd *cobra.Command, args []string) error {
-		conn, err := a.dial()
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		req := &adminv1.CreateImportTicketRequest{Name: args[0], Scheme: scheme.value, Environment: environments[env.value]}
-		if cmd.Flags().Changed("ttl") {
-			req.Ttl = durationpb.New(ttl)
-		}
-		resp, err := adminv1.NewKeyServiceClient(conn).CreateImportTicket(cmd.Context(), req)
-		what := "making an import ticket for key " + args[0]
-		if err != nil {
-			return &failure{what: what, key: args[0], err: err}
-		}
-		t, err := importticket.Parse(resp.GetTicket())
-		if err != nil {
-			return &failure{what: what, err: err}
-		}
-		if output.value == formatJSON {
-			return a.print(output, resp, nil)
-		}
-		a.tell("note", "the ticket's fingerprint is "+t.Fingerprint(), "it is good until "+formatTime(resp.GetExpireTime()))
-		return a.write(resp.GetTicket())
-	})
-	cmd.Long = longTicket
-	cmd.Flags().Var(scheme, "scheme", "the partner")
-	require(cmd, "scheme")
-	env = environmentFlag(cmd)
-	cmd.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long it is good for, at most 24h")
-	output = outputFlag(cmd, formatText, formatJSON)
-	return cmd
-}
-
 const longSeal = `Seal the secrets of a key for the signerd that made the ticket. It needs no signerd, and runs on the machine where the secrets are.
 FILES are those of "signerctl key import"; all that belong to the key go into one sealed file:
-  noah  --private-key FILE --api-key FILE
+  noah  --private-key FILE [--api-key FILE]; --api-key FILE alone for a ticket for an API key
   noba  --api-key FILE --secret FILE
   noon  --credentials FILE [--user-agent UA] [--base-url URL]
 
 Before you pass on what is sealed, compare the fingerprint with the one that "signerctl import-ticket" printed, over another
 channel than the one the ticket came by: a ticket that was exchanged on its way is somebody else's.
 
-Whoever carries the sealed file can neither read nor change it. "signerctl key import NAME --sealed FILE" opens it, once.`
+Whoever carries the sealed file can neither read nor change it. It opens once, by --sealed of "signerctl key import" for a new key, of
+"key rotate" for a new version, and of "key activate" for an API key.`
 
 func (a *app) sealCommand() *cobra.Command {
 	var files materialFlags
@@ -101,10 +55,10 @@ func (a *app) seal(files *materialFlags, ticket *file, out text) error {
 	}
 	t, err := importticket.Parse(content)
 	if err != nil {
-		return &failure{what: "reading --ticket", err: err, hint: "`signerctl import-ticket` prints one"}
+		return &failure{what: "reading --ticket", err: err, hint: "`signerctl import-ticket` prints one: take it whole, from -----BEGIN to -----END, and nothing else"}
 	}
-	if names := files.noonOnly(); len(names) > 0 && t.Scheme != "noon" {
-		return &failure{what: "sealing", err: fmt.Errorf("the ticket is for a key of %s", plain(t.Scheme)), hint: names[0] + " is for noon alone"}
+	if problem := sealableFiles(t.Use).problem(files); problem != "" {
+		return &failure{what: "sealing", err: errors.New("the ticket is for " + t.Use.String() + ": " + problem)}
 	}
 	material, err := files.read(a)
 	if err != nil {
@@ -113,10 +67,17 @@ func (a *app) seal(files *materialFlags, ticket *file, out text) error {
 	defer importticket.Wipe(material)
 	sealed, err := importticket.Seal(t, material)
 	if err != nil {
-		return &failure{what: "sealing", err: err}
+		f := &failure{what: "sealing", err: err}
+		if errors.Is(err, importticket.ErrNotAllowed) {
+			f.hint = "this signerctl runs in FIPS 140-3 mode `only`: seal with one that does not"
+		}
+		return f
 	}
-	a.tell("note", fmt.Sprintf("sealed for key %s (%s, %s), until %s", plain(t.Name), plain(t.Scheme), plain(t.Environment), t.Expires.Local().Format(time.RFC3339)),
+	a.tell("note", "sealed for "+t.Use.String()+", until "+formatTime(timestamppb.New(t.Expires)),
 		"the ticket's fingerprint is "+t.Fingerprint()+": pass nothing on unless import-ticket printed the same")
+	if !time.Now().Before(t.Expires) {
+		a.tell("warning", "by this machine's clock the ticket's time is over: signerd will then refuse what is sealed")
+	}
 	if !out.given() {
 		return a.write(sealed)
 	}
@@ -127,4 +88,49 @@ func (a *app) seal(files *materialFlags, ticket *file, out text) error {
 		return &failure{what: "writing --out", err: err}
 	}
 	return nil
+}
+
+// sealable are the files that a use needs, and those that it may have besides.
+type sealable struct{ needs, may []string }
+
+var (
+	apiKeyFile = sealable{needs: []string{"--api-key"}}
+	schemeFile = map[string]sealable{
+		"noah": {[]string{"--private-key"}, []string{"--api-key"}},
+		"noba": {[]string{"--api-key", "--secret"}, nil},
+		"noon": {[]string{"--credentials"}, []string{"--user-agent", "--base-url"}},
+	}
+)
+
+// sealableFiles needs nothing for a partner of a later signerd.
+func sealableFiles(u importticket.Use) sealable {
+	if u.Purpose == importticket.APIKey {
+		return apiKeyFile
+	}
+	return schemeFile[u.Scheme]
+}
+
+// problem says what is wrong with the files that are given, before they are sealed and the ticket is used up in vain.
+func (s sealable) problem(m *materialFlags) string {
+	if s.needs == nil {
+		return ""
+	}
+	given := m.flags()
+	missing := slices.DeleteFunc(slices.Clone(s.needs), func(name string) bool { return slices.Contains(given, name) })
+	odd := slices.DeleteFunc(given, func(name string) bool { return slices.Contains(s.needs, name) || slices.Contains(s.may, name) })
+	switch {
+	case len(missing) > 0:
+		return "it also needs " + strings.Join(missing, " and ")
+	case len(odd) > 0:
+		return "there is no use for " + strings.Join(odd, " and ")
+	}
+	return ""
+}
+
+func (s sealable) example() string {
+	var out []string
+	for _, name := range s.needs {
+		out = append(out, name+" FILE")
+	}
+	return strings.Join(out, " ")
 }

@@ -6,8 +6,9 @@ import (
 )
 
 const (
-	usageActivate   = "usage: signerctl key activate NAME --version N [--api-key FILE] [--generation N]\n"
-	usageImport     = "usage: signerctl key import NAME --scheme noah|noba|noon --env sandbox|prod FILES [--label K=V ...]\n"
+	usageActivate   = "usage: signerctl key activate NAME --version N [--api-key FILE | --sealed FILE] [--expires TIME] [--generation N]\n"
+	usageImport     = "usage: signerctl key import NAME --scheme noah|noba|noon --env sandbox|prod FILES [--expires TIME] [--label K=V ...]\n"
+	usageTicket     = "usage: signerctl import-ticket NAME --scheme noah|noba|noon --env sandbox|prod | --new-version | --version N [--ttl 1h] [-o text|json]\nhint: `signerctl import-ticket --help` tells more\n"
 	usageLabel      = "usage: signerctl key label NAME K=V|K- ... [--generation N]\n"
 	usageNoah       = "usage: signerctl sign noah NAME METHOD PATH [--query K=V|K:=JSON ...] [--body FILE] [--ttl 5m] [-o headers|json|curl]\n"
 	usageNoon       = "usage: signerctl session noon NAME [--rejected ID] [-o headers|json|curl]\n"
@@ -15,7 +16,7 @@ const (
 	usageApply      = "usage: signerctl policy apply FILE [--generation N | --force] [--skip-cases] [--allow-lockout]\nhint: `signerctl policy apply --help` tells more\n"
 	usageExplain    = "usage: signerctl policy explain --as CALLER --key NAME METHOD PATH [--query K=V|K:=JSON ...] [--body FILE] [--operation OP] [--env sandbox|prod [--scheme noah|noba|noon] [--label K=V ...]] [--all]\n"
 	usageTail       = "usage: signerctl audit tail [--follow] [--caller C] [--key K] [--operation OP] [--denied] [--since D|TIME] [-n N] [-o text|json]\nhint: `signerctl audit tail --help` tells more\n"
-	usageRotate     = "usage: signerctl key rotate NAME [FILES] [--alg ES384|ES256] [--generation N]\n"
+	usageRotate     = "usage: signerctl key rotate NAME [FILES] [--expires TIME] [--alg ES384|ES256] [--generation N]\n"
 )
 
 func TestUsageErrors(t *testing.T) {
@@ -45,6 +46,16 @@ func TestUsageErrors(t *testing.T) {
 		{"key import orders --scheme noon --env prod --credentials - --user-agent ", "signerctl: key import: invalid argument \"\" for \"--user-agent\" flag: it is empty\n" + usageImport + "hint: `signerctl key import --help` tells more\n"},
 		{"key rotate orders --user-agent x --base-url https://x", "signerctl: key rotate: without --credentials there is no use for --user-agent and --base-url\n" + usageRotate + "hint: `signerctl key rotate --help` tells more\n"},
 		{"key rotate orders --credentials - --alg ES256", "signerctl: key rotate: --alg is for a pair that signerd makes, not for files\n" + usageRotate + "hint: `signerctl key rotate --help` tells more\n"},
+		{"key activate orders --version 1 --api-key - --sealed x", "signerctl: key activate: --sealed holds the API key: no --api-key goes with it\n" + usageActivate + "hint: `signerctl key activate --help` tells more\n"},
+		{"key activate orders --version 1 --expires soon", "signerctl: key activate: invalid argument \"soon\" for \"--expires\" flag: it is neither a day such as 2027-01-31 nor a time such as 2027-01-31T12:00:00Z\n" + usageActivate + "hint: `signerctl key activate --help` tells more\n"},
+		{"key import orders --scheme noba --env prod --sealed x --secret -", "signerctl: key import: --sealed holds all that the partner handed out: no other file goes with it\n" + usageImport + "hint: `signerctl key import --help` tells more\n"},
+		{"key rotate orders --sealed x --base-url https://x", "signerctl: key rotate: --sealed holds all that the partner handed out: no other file goes with it\n" + usageRotate + "hint: `signerctl key rotate --help` tells more\n"},
+		{"key rotate orders --sealed x --alg ES256", "signerctl: key rotate: --alg is for a pair that signerd makes, not for files\n" + usageRotate + "hint: `signerctl key rotate --help` tells more\n"},
+		{"key rotate orders --expires 2027-01-31", "signerctl: key rotate: --expires is for files; a pair that signerd makes gets its date with the API key: `signerctl key activate --expires`\n" + usageRotate + "hint: `signerctl key rotate --help` tells more\n"},
+		{"import-ticket orders", "signerctl: import-ticket: what the ticket is for is missing: --scheme and --env for a new key, or --new-version, or --version N for an API key\n" + usageTicket},
+		{"import-ticket orders --env prod", "signerctl: import-ticket: what the ticket is for is missing: --scheme and --env for a new key, or --new-version, or --version N for an API key\n" + usageTicket},
+		{"import-ticket orders --version 0", "signerctl: import-ticket: --version counts from 1\n" + usageTicket},
+		{"import-ticket orders --version 1 --new-version", "signerctl: import-ticket: --new-version and --version exclude each other: the one is for all secrets of a version, the other for its API key\n" + usageTicket},
 		{"key label orders", "signerctl: key label: a label K=V or K- is missing\n" + usageLabel + "hint: `signerctl key label --help` tells more\n"},
 		{"key label orders a=1 a=2", "signerctl: key label: the label \"a\" is given twice\n" + usageLabel + "hint: `signerctl key label --help` tells more\n"},
 		{"key label orders a=1 a-", "signerctl: key label: the label \"a\" is both set and removed\n" + usageLabel + "hint: `signerctl key label --help` tells more\n"},

@@ -140,6 +140,63 @@ func (KeyVersionState) EnumDescriptor() ([]byte, []int) {
 	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{1}
 }
 
+// ImportPurpose is what a sealed file may be used for, and nothing else.
+type ImportPurpose int32
+
+const (
+	// Not given: a new key.
+	ImportPurpose_IMPORT_PURPOSE_UNSPECIFIED ImportPurpose = 0
+	// A new key, by ImportKey.
+	ImportPurpose_IMPORT_PURPOSE_NEW_KEY ImportPurpose = 1
+	// A new version of a key that there is, by ImportKeyVersion.
+	ImportPurpose_IMPORT_PURPOSE_NEW_VERSION ImportPurpose = 2
+	// The API key of a PENDING version, by ActivateKeyVersion.
+	ImportPurpose_IMPORT_PURPOSE_API_KEY ImportPurpose = 3
+)
+
+// Enum value maps for ImportPurpose.
+var (
+	ImportPurpose_name = map[int32]string{
+		0: "IMPORT_PURPOSE_UNSPECIFIED",
+		1: "IMPORT_PURPOSE_NEW_KEY",
+		2: "IMPORT_PURPOSE_NEW_VERSION",
+		3: "IMPORT_PURPOSE_API_KEY",
+	}
+	ImportPurpose_value = map[string]int32{
+		"IMPORT_PURPOSE_UNSPECIFIED": 0,
+		"IMPORT_PURPOSE_NEW_KEY":     1,
+		"IMPORT_PURPOSE_NEW_VERSION": 2,
+		"IMPORT_PURPOSE_API_KEY":     3,
+	}
+)
+
+func (x ImportPurpose) Enum() *ImportPurpose {
+	p := new(ImportPurpose)
+	*p = x
+	return p
+}
+
+func (x ImportPurpose) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ImportPurpose) Descriptor() protoreflect.EnumDescriptor {
+	return file_signerd_admin_v1_key_proto_enumTypes[2].Descriptor()
+}
+
+func (ImportPurpose) Type() protoreflect.EnumType {
+	return &file_signerd_admin_v1_key_proto_enumTypes[2]
+}
+
+func (x ImportPurpose) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ImportPurpose.Descriptor instead.
+func (ImportPurpose) EnumDescriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{2}
+}
+
 // Key is one partner account.
 type Key struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -537,9 +594,11 @@ type ImportKeyRequest struct {
 	Material map[string][]byte `protobuf:"bytes,4,rep,name=material,proto3" json:"material,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Free text for people and policies.
 	Labels map[string]string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// In place of material: the same, sealed for an import ticket for this name, scheme and environment, as
+	// In place of material: the same, sealed for an import ticket for a new key of this name, scheme and environment, as
 	// "signerctl seal" makes it. It opens once.
-	Sealed        []byte `protobuf:"bytes,6,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	Sealed []byte `protobuf:"bytes,6,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	// When the partner will no longer take version 1; absent for never or unknown. UpdateKeyVersion changes it.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -616,6 +675,13 @@ func (x *ImportKeyRequest) GetSealed() []byte {
 	return nil
 }
 
+func (x *ImportKeyRequest) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
 // ImportKeyResponse tells what was made.
 type ImportKeyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -674,14 +740,18 @@ func (x *ImportKeyResponse) GetNotes() []string {
 // CreateImportTicketRequest says what for.
 type CreateImportTicketRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The name of the key to be imported: lower-case letters, digits and inner hyphens, at most 63.
+	// The key's name: lower-case letters, digits and inner hyphens, at most 63.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The partner: "noah", "noba" or "noon".
+	// The partner: "noah", "noba" or "noon". Required for a new key; for one that there is it is the key's, or not given.
 	Scheme string `protobuf:"bytes,2,opt,name=scheme,proto3" json:"scheme,omitempty"`
-	// The partner's environment.
+	// The partner's environment. Required for a new key; for one that there is it is the key's, or not given.
 	Environment Environment `protobuf:"varint,3,opt,name=environment,proto3,enum=signerd.admin.v1.Environment" json:"environment,omitempty"`
 	// How long it is good for: whole seconds, 1 to 86400. Default: an hour.
-	Ttl           *durationpb.Duration `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	Ttl *durationpb.Duration `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// What is to be sealed. Default: a new key.
+	Purpose ImportPurpose `protobuf:"varint,5,opt,name=purpose,proto3,enum=signerd.admin.v1.ImportPurpose" json:"purpose,omitempty"`
+	// The PENDING version that the API key is for; given with that purpose alone.
+	Version       uint32 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -742,6 +812,20 @@ func (x *CreateImportTicketRequest) GetTtl() *durationpb.Duration {
 		return x.Ttl
 	}
 	return nil
+}
+
+func (x *CreateImportTicketRequest) GetPurpose() ImportPurpose {
+	if x != nil {
+		return x.Purpose
+	}
+	return ImportPurpose_IMPORT_PURPOSE_UNSPECIFIED
+}
+
+func (x *CreateImportTicketRequest) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
 }
 
 // CreateImportTicketResponse holds the ticket.
@@ -1465,9 +1549,14 @@ type ImportKeyVersionRequest struct {
 	// The key's name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// What the partner handed out, by part, as in ImportKeyRequest. A NOAH version may come without its "api_key".
+	// Required, unless it comes sealed.
 	Material map[string][]byte `protobuf:"bytes,2,rep,name=material,proto3" json:"material,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The generation the change was decided on; 0 for any.
-	Generation    uint64 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	Generation uint64 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	// In place of material: the same, sealed for an import ticket for a new version of this key. It opens once.
+	Sealed []byte `protobuf:"bytes,4,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	// When the partner will no longer take the version; absent for never or unknown. UpdateKeyVersion changes it.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1521,6 +1610,20 @@ func (x *ImportKeyVersionRequest) GetGeneration() uint64 {
 		return x.Generation
 	}
 	return 0
+}
+
+func (x *ImportKeyVersionRequest) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+func (x *ImportKeyVersionRequest) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
 }
 
 // ImportKeyVersionResponse tells what was made.
@@ -1597,7 +1700,11 @@ type ActivateKeyVersionRequest struct {
 	// The API key that the partner gave for a PENDING version; refused for any other.
 	ApiKey []byte `protobuf:"bytes,3,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
 	// The generation the change was decided on; 0 for any.
-	Generation    uint64 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
+	Generation uint64 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
+	// In place of api_key: the same, sealed for an import ticket for the API key of this version. It opens once.
+	Sealed []byte `protobuf:"bytes,5,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	// When the partner will no longer take the version, such as the end of the API key. Absent leaves what is known.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1658,6 +1765,20 @@ func (x *ActivateKeyVersionRequest) GetGeneration() uint64 {
 		return x.Generation
 	}
 	return 0
+}
+
+func (x *ActivateKeyVersionRequest) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+func (x *ActivateKeyVersionRequest) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
 }
 
 // ActivateKeyVersionResponse tells the outcome.
@@ -2479,7 +2600,7 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"b\n" +
 	"\x11CreateKeyResponse\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.signerd.admin.v1.KeyR\x03key\x12$\n" +
-	"\x0epublic_key_pem\x18\x02 \x01(\tR\fpublicKeyPem\"\xc4\x04\n" +
+	"\x0epublic_key_pem\x18\x02 \x01(\tR\fpublicKeyPem\"\x81\x05\n" +
 	"\x10ImportKeyRequest\x12?\n" +
 	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12!\n" +
 	"\x06scheme\x18\x02 \x01(\tB\t\xbaH\x06r\x04 \x01( R\x06scheme\x12K\n" +
@@ -2488,7 +2609,9 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"\bmaterial\x18\x04 \x03(\v20.signerd.admin.v1.ImportKeyRequest.MaterialEntryB\x10\xbaH\r\x9a\x01\n" +
 	"\x10\b*\x06z\x04\x18\x80\x80\x04R\bmaterial\x12\x83\x01\n" +
 	"\x06labels\x18\x05 \x03(\v2..signerd.admin.v1.ImportKeyRequest.LabelsEntryB;\xbaH8\x9a\x015\x10 \"*r(2&^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$*\x05r\x03(\x80\x02R\x06labels\x12!\n" +
-	"\x06sealed\x18\x06 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x06sealed\x1a;\n" +
+	"\x06sealed\x18\x06 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x06sealed\x12;\n" +
+	"\vexpire_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x1a;\n" +
 	"\rMaterialEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\x1a9\n" +
@@ -2497,13 +2620,14 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"R\n" +
 	"\x11ImportKeyResponse\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.signerd.admin.v1.KeyR\x03key\x12\x14\n" +
-	"\x05notes\x18\x02 \x03(\tR\x05notes\"\xf9\x01\n" +
+	"\x05notes\x18\x02 \x03(\tR\x05notes\"\xd4\x02\n" +
 	"\x19CreateImportTicketRequest\x12?\n" +
-	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12!\n" +
-	"\x06scheme\x18\x02 \x01(\tB\t\xbaH\x06r\x04 \x01( R\x06scheme\x12K\n" +
-	"\venvironment\x18\x03 \x01(\x0e2\x1d.signerd.admin.v1.EnvironmentB\n" +
-	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\venvironment\x12+\n" +
-	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\x93\x01\n" +
+	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12\x1f\n" +
+	"\x06scheme\x18\x02 \x01(\tB\a\xbaH\x04r\x02( R\x06scheme\x12I\n" +
+	"\venvironment\x18\x03 \x01(\x0e2\x1d.signerd.admin.v1.EnvironmentB\b\xbaH\x05\x82\x01\x02\x10\x01R\venvironment\x12+\n" +
+	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12C\n" +
+	"\apurpose\x18\x05 \x01(\x0e2\x1f.signerd.admin.v1.ImportPurposeB\b\xbaH\x05\x82\x01\x02\x10\x01R\apurpose\x12\x18\n" +
+	"\aversion\x18\x06 \x01(\rR\aversion\"\x93\x01\n" +
 	"\x1aCreateImportTicketResponse\x12\x16\n" +
 	"\x06ticket\x18\x01 \x01(\fR\x06ticket\x12 \n" +
 	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\x12;\n" +
@@ -2556,27 +2680,34 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"\x18CreateKeyVersionResponse\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.signerd.admin.v1.KeyR\x03key\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12$\n" +
-	"\x0epublic_key_pem\x18\x03 \x01(\tR\fpublicKeyPem\"\xa0\x02\n" +
+	"\x0epublic_key_pem\x18\x03 \x01(\tR\fpublicKeyPem\"\xfe\x02\n" +
 	"\x17ImportKeyVersionRequest\x12?\n" +
-	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12g\n" +
-	"\bmaterial\x18\x02 \x03(\v27.signerd.admin.v1.ImportKeyVersionRequest.MaterialEntryB\x12\xbaH\x0f\x9a\x01\f\b\x01\x10\b*\x06z\x04\x18\x80\x80\x04R\bmaterial\x12\x1e\n" +
+	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12e\n" +
+	"\bmaterial\x18\x02 \x03(\v27.signerd.admin.v1.ImportKeyVersionRequest.MaterialEntryB\x10\xbaH\r\x9a\x01\n" +
+	"\x10\b*\x06z\x04\x18\x80\x80\x04R\bmaterial\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x03 \x01(\x04R\n" +
-	"generation\x1a;\n" +
+	"generation\x12!\n" +
+	"\x06sealed\x18\x04 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x06sealed\x12;\n" +
+	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x1a;\n" +
 	"\rMaterialEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"s\n" +
 	"\x18ImportKeyVersionResponse\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.signerd.admin.v1.KeyR\x03key\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x14\n" +
-	"\x05notes\x18\x03 \x03(\tR\x05notes\"\xc3\x01\n" +
+	"\x05notes\x18\x03 \x03(\tR\x05notes\"\xa3\x02\n" +
 	"\x19ActivateKeyVersionRequest\x12?\n" +
 	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12!\n" +
 	"\aversion\x18\x02 \x01(\rB\a\xbaH\x04*\x02(\x01R\aversion\x12\"\n" +
 	"\aapi_key\x18\x03 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04R\x06apiKey\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x04 \x01(\x04R\n" +
-	"generation\"[\n" +
+	"generation\x12!\n" +
+	"\x06sealed\x18\x05 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x06sealed\x12;\n" +
+	"\vexpire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"[\n" +
 	"\x1aActivateKeyVersionResponse\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.signerd.admin.v1.KeyR\x03key\x12\x14\n" +
 	"\x05notes\x18\x02 \x03(\tR\x05notes\"\x9d\x01\n" +
@@ -2642,7 +2773,12 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"\x19KEY_VERSION_STATE_PENDING\x10\x01\x12\x1d\n" +
 	"\x19KEY_VERSION_STATE_ENABLED\x10\x02\x12\x1e\n" +
 	"\x1aKEY_VERSION_STATE_DISABLED\x10\x03\x12\x1f\n" +
-	"\x1bKEY_VERSION_STATE_DESTROYED\x10\x042\x94\r\n" +
+	"\x1bKEY_VERSION_STATE_DESTROYED\x10\x04*\x87\x01\n" +
+	"\rImportPurpose\x12\x1e\n" +
+	"\x1aIMPORT_PURPOSE_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16IMPORT_PURPOSE_NEW_KEY\x10\x01\x12\x1e\n" +
+	"\x1aIMPORT_PURPOSE_NEW_VERSION\x10\x02\x12\x1a\n" +
+	"\x16IMPORT_PURPOSE_API_KEY\x10\x032\x94\r\n" +
 	"\n" +
 	"KeyService\x12T\n" +
 	"\tCreateKey\x12\".signerd.admin.v1.CreateKeyRequest\x1a#.signerd.admin.v1.CreateKeyResponse\x12T\n" +
@@ -2676,134 +2812,139 @@ func file_signerd_admin_v1_key_proto_rawDescGZIP() []byte {
 	return file_signerd_admin_v1_key_proto_rawDescData
 }
 
-var file_signerd_admin_v1_key_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_signerd_admin_v1_key_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_signerd_admin_v1_key_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_signerd_admin_v1_key_proto_goTypes = []any{
 	(Environment)(0),                   // 0: signerd.admin.v1.Environment
 	(KeyVersionState)(0),               // 1: signerd.admin.v1.KeyVersionState
-	(*Key)(nil),                        // 2: signerd.admin.v1.Key
-	(*KeyVersion)(nil),                 // 3: signerd.admin.v1.KeyVersion
-	(*CreateKeyRequest)(nil),           // 4: signerd.admin.v1.CreateKeyRequest
-	(*CreateKeyResponse)(nil),          // 5: signerd.admin.v1.CreateKeyResponse
-	(*ImportKeyRequest)(nil),           // 6: signerd.admin.v1.ImportKeyRequest
-	(*ImportKeyResponse)(nil),          // 7: signerd.admin.v1.ImportKeyResponse
-	(*CreateImportTicketRequest)(nil),  // 8: signerd.admin.v1.CreateImportTicketRequest
-	(*CreateImportTicketResponse)(nil), // 9: signerd.admin.v1.CreateImportTicketResponse
-	(*GetKeyRequest)(nil),              // 10: signerd.admin.v1.GetKeyRequest
-	(*GetKeyResponse)(nil),             // 11: signerd.admin.v1.GetKeyResponse
-	(*ListKeysRequest)(nil),            // 12: signerd.admin.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),           // 13: signerd.admin.v1.ListKeysResponse
-	(*UpdateKeyRequest)(nil),           // 14: signerd.admin.v1.UpdateKeyRequest
-	(*UpdateKeyResponse)(nil),          // 15: signerd.admin.v1.UpdateKeyResponse
-	(*EnableKeyRequest)(nil),           // 16: signerd.admin.v1.EnableKeyRequest
-	(*EnableKeyResponse)(nil),          // 17: signerd.admin.v1.EnableKeyResponse
-	(*DisableKeyRequest)(nil),          // 18: signerd.admin.v1.DisableKeyRequest
-	(*DisableKeyResponse)(nil),         // 19: signerd.admin.v1.DisableKeyResponse
-	(*CreateKeyVersionRequest)(nil),    // 20: signerd.admin.v1.CreateKeyVersionRequest
-	(*CreateKeyVersionResponse)(nil),   // 21: signerd.admin.v1.CreateKeyVersionResponse
-	(*ImportKeyVersionRequest)(nil),    // 22: signerd.admin.v1.ImportKeyVersionRequest
-	(*ImportKeyVersionResponse)(nil),   // 23: signerd.admin.v1.ImportKeyVersionResponse
-	(*ActivateKeyVersionRequest)(nil),  // 24: signerd.admin.v1.ActivateKeyVersionRequest
-	(*ActivateKeyVersionResponse)(nil), // 25: signerd.admin.v1.ActivateKeyVersionResponse
-	(*EnableKeyVersionRequest)(nil),    // 26: signerd.admin.v1.EnableKeyVersionRequest
-	(*EnableKeyVersionResponse)(nil),   // 27: signerd.admin.v1.EnableKeyVersionResponse
-	(*DisableKeyVersionRequest)(nil),   // 28: signerd.admin.v1.DisableKeyVersionRequest
-	(*DisableKeyVersionResponse)(nil),  // 29: signerd.admin.v1.DisableKeyVersionResponse
-	(*DestroyKeyVersionRequest)(nil),   // 30: signerd.admin.v1.DestroyKeyVersionRequest
-	(*DestroyKeyVersionResponse)(nil),  // 31: signerd.admin.v1.DestroyKeyVersionResponse
-	(*RestoreKeyVersionRequest)(nil),   // 32: signerd.admin.v1.RestoreKeyVersionRequest
-	(*RestoreKeyVersionResponse)(nil),  // 33: signerd.admin.v1.RestoreKeyVersionResponse
-	(*UpdateKeyVersionRequest)(nil),    // 34: signerd.admin.v1.UpdateKeyVersionRequest
-	(*UpdateKeyVersionResponse)(nil),   // 35: signerd.admin.v1.UpdateKeyVersionResponse
-	(*GetPublicKeyRequest)(nil),        // 36: signerd.admin.v1.GetPublicKeyRequest
-	(*GetPublicKeyResponse)(nil),       // 37: signerd.admin.v1.GetPublicKeyResponse
-	nil,                                // 38: signerd.admin.v1.Key.LabelsEntry
-	nil,                                // 39: signerd.admin.v1.CreateKeyRequest.LabelsEntry
-	nil,                                // 40: signerd.admin.v1.ImportKeyRequest.MaterialEntry
-	nil,                                // 41: signerd.admin.v1.ImportKeyRequest.LabelsEntry
-	nil,                                // 42: signerd.admin.v1.UpdateKeyRequest.LabelsEntry
-	nil,                                // 43: signerd.admin.v1.ImportKeyVersionRequest.MaterialEntry
-	(*timestamppb.Timestamp)(nil),      // 44: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 45: google.protobuf.Duration
+	(ImportPurpose)(0),                 // 2: signerd.admin.v1.ImportPurpose
+	(*Key)(nil),                        // 3: signerd.admin.v1.Key
+	(*KeyVersion)(nil),                 // 4: signerd.admin.v1.KeyVersion
+	(*CreateKeyRequest)(nil),           // 5: signerd.admin.v1.CreateKeyRequest
+	(*CreateKeyResponse)(nil),          // 6: signerd.admin.v1.CreateKeyResponse
+	(*ImportKeyRequest)(nil),           // 7: signerd.admin.v1.ImportKeyRequest
+	(*ImportKeyResponse)(nil),          // 8: signerd.admin.v1.ImportKeyResponse
+	(*CreateImportTicketRequest)(nil),  // 9: signerd.admin.v1.CreateImportTicketRequest
+	(*CreateImportTicketResponse)(nil), // 10: signerd.admin.v1.CreateImportTicketResponse
+	(*GetKeyRequest)(nil),              // 11: signerd.admin.v1.GetKeyRequest
+	(*GetKeyResponse)(nil),             // 12: signerd.admin.v1.GetKeyResponse
+	(*ListKeysRequest)(nil),            // 13: signerd.admin.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),           // 14: signerd.admin.v1.ListKeysResponse
+	(*UpdateKeyRequest)(nil),           // 15: signerd.admin.v1.UpdateKeyRequest
+	(*UpdateKeyResponse)(nil),          // 16: signerd.admin.v1.UpdateKeyResponse
+	(*EnableKeyRequest)(nil),           // 17: signerd.admin.v1.EnableKeyRequest
+	(*EnableKeyResponse)(nil),          // 18: signerd.admin.v1.EnableKeyResponse
+	(*DisableKeyRequest)(nil),          // 19: signerd.admin.v1.DisableKeyRequest
+	(*DisableKeyResponse)(nil),         // 20: signerd.admin.v1.DisableKeyResponse
+	(*CreateKeyVersionRequest)(nil),    // 21: signerd.admin.v1.CreateKeyVersionRequest
+	(*CreateKeyVersionResponse)(nil),   // 22: signerd.admin.v1.CreateKeyVersionResponse
+	(*ImportKeyVersionRequest)(nil),    // 23: signerd.admin.v1.ImportKeyVersionRequest
+	(*ImportKeyVersionResponse)(nil),   // 24: signerd.admin.v1.ImportKeyVersionResponse
+	(*ActivateKeyVersionRequest)(nil),  // 25: signerd.admin.v1.ActivateKeyVersionRequest
+	(*ActivateKeyVersionResponse)(nil), // 26: signerd.admin.v1.ActivateKeyVersionResponse
+	(*EnableKeyVersionRequest)(nil),    // 27: signerd.admin.v1.EnableKeyVersionRequest
+	(*EnableKeyVersionResponse)(nil),   // 28: signerd.admin.v1.EnableKeyVersionResponse
+	(*DisableKeyVersionRequest)(nil),   // 29: signerd.admin.v1.DisableKeyVersionRequest
+	(*DisableKeyVersionResponse)(nil),  // 30: signerd.admin.v1.DisableKeyVersionResponse
+	(*DestroyKeyVersionRequest)(nil),   // 31: signerd.admin.v1.DestroyKeyVersionRequest
+	(*DestroyKeyVersionResponse)(nil),  // 32: signerd.admin.v1.DestroyKeyVersionResponse
+	(*RestoreKeyVersionRequest)(nil),   // 33: signerd.admin.v1.RestoreKeyVersionRequest
+	(*RestoreKeyVersionResponse)(nil),  // 34: signerd.admin.v1.RestoreKeyVersionResponse
+	(*UpdateKeyVersionRequest)(nil),    // 35: signerd.admin.v1.UpdateKeyVersionRequest
+	(*UpdateKeyVersionResponse)(nil),   // 36: signerd.admin.v1.UpdateKeyVersionResponse
+	(*GetPublicKeyRequest)(nil),        // 37: signerd.admin.v1.GetPublicKeyRequest
+	(*GetPublicKeyResponse)(nil),       // 38: signerd.admin.v1.GetPublicKeyResponse
+	nil,                                // 39: signerd.admin.v1.Key.LabelsEntry
+	nil,                                // 40: signerd.admin.v1.CreateKeyRequest.LabelsEntry
+	nil,                                // 41: signerd.admin.v1.ImportKeyRequest.MaterialEntry
+	nil,                                // 42: signerd.admin.v1.ImportKeyRequest.LabelsEntry
+	nil,                                // 43: signerd.admin.v1.UpdateKeyRequest.LabelsEntry
+	nil,                                // 44: signerd.admin.v1.ImportKeyVersionRequest.MaterialEntry
+	(*timestamppb.Timestamp)(nil),      // 45: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 46: google.protobuf.Duration
 }
 var file_signerd_admin_v1_key_proto_depIdxs = []int32{
 	0,  // 0: signerd.admin.v1.Key.environment:type_name -> signerd.admin.v1.Environment
-	38, // 1: signerd.admin.v1.Key.labels:type_name -> signerd.admin.v1.Key.LabelsEntry
-	3,  // 2: signerd.admin.v1.Key.versions:type_name -> signerd.admin.v1.KeyVersion
-	44, // 3: signerd.admin.v1.Key.create_time:type_name -> google.protobuf.Timestamp
-	44, // 4: signerd.admin.v1.Key.update_time:type_name -> google.protobuf.Timestamp
+	39, // 1: signerd.admin.v1.Key.labels:type_name -> signerd.admin.v1.Key.LabelsEntry
+	4,  // 2: signerd.admin.v1.Key.versions:type_name -> signerd.admin.v1.KeyVersion
+	45, // 3: signerd.admin.v1.Key.create_time:type_name -> google.protobuf.Timestamp
+	45, // 4: signerd.admin.v1.Key.update_time:type_name -> google.protobuf.Timestamp
 	1,  // 5: signerd.admin.v1.KeyVersion.state:type_name -> signerd.admin.v1.KeyVersionState
-	44, // 6: signerd.admin.v1.KeyVersion.create_time:type_name -> google.protobuf.Timestamp
-	44, // 7: signerd.admin.v1.KeyVersion.destroy_time:type_name -> google.protobuf.Timestamp
-	44, // 8: signerd.admin.v1.KeyVersion.expire_time:type_name -> google.protobuf.Timestamp
-	44, // 9: signerd.admin.v1.KeyVersion.last_use_time:type_name -> google.protobuf.Timestamp
+	45, // 6: signerd.admin.v1.KeyVersion.create_time:type_name -> google.protobuf.Timestamp
+	45, // 7: signerd.admin.v1.KeyVersion.destroy_time:type_name -> google.protobuf.Timestamp
+	45, // 8: signerd.admin.v1.KeyVersion.expire_time:type_name -> google.protobuf.Timestamp
+	45, // 9: signerd.admin.v1.KeyVersion.last_use_time:type_name -> google.protobuf.Timestamp
 	0,  // 10: signerd.admin.v1.CreateKeyRequest.environment:type_name -> signerd.admin.v1.Environment
-	39, // 11: signerd.admin.v1.CreateKeyRequest.labels:type_name -> signerd.admin.v1.CreateKeyRequest.LabelsEntry
-	2,  // 12: signerd.admin.v1.CreateKeyResponse.key:type_name -> signerd.admin.v1.Key
+	40, // 11: signerd.admin.v1.CreateKeyRequest.labels:type_name -> signerd.admin.v1.CreateKeyRequest.LabelsEntry
+	3,  // 12: signerd.admin.v1.CreateKeyResponse.key:type_name -> signerd.admin.v1.Key
 	0,  // 13: signerd.admin.v1.ImportKeyRequest.environment:type_name -> signerd.admin.v1.Environment
-	40, // 14: signerd.admin.v1.ImportKeyRequest.material:type_name -> signerd.admin.v1.ImportKeyRequest.MaterialEntry
-	41, // 15: signerd.admin.v1.ImportKeyRequest.labels:type_name -> signerd.admin.v1.ImportKeyRequest.LabelsEntry
-	2,  // 16: signerd.admin.v1.ImportKeyResponse.key:type_name -> signerd.admin.v1.Key
-	0,  // 17: signerd.admin.v1.CreateImportTicketRequest.environment:type_name -> signerd.admin.v1.Environment
-	45, // 18: signerd.admin.v1.CreateImportTicketRequest.ttl:type_name -> google.protobuf.Duration
-	44, // 19: signerd.admin.v1.CreateImportTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 20: signerd.admin.v1.GetKeyResponse.key:type_name -> signerd.admin.v1.Key
-	44, // 21: signerd.admin.v1.GetKeyResponse.uses_known_since:type_name -> google.protobuf.Timestamp
-	2,  // 22: signerd.admin.v1.ListKeysResponse.keys:type_name -> signerd.admin.v1.Key
-	42, // 23: signerd.admin.v1.UpdateKeyRequest.labels:type_name -> signerd.admin.v1.UpdateKeyRequest.LabelsEntry
-	2,  // 24: signerd.admin.v1.UpdateKeyResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 25: signerd.admin.v1.EnableKeyResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 26: signerd.admin.v1.DisableKeyResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 27: signerd.admin.v1.CreateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	43, // 28: signerd.admin.v1.ImportKeyVersionRequest.material:type_name -> signerd.admin.v1.ImportKeyVersionRequest.MaterialEntry
-	2,  // 29: signerd.admin.v1.ImportKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 30: signerd.admin.v1.ActivateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 31: signerd.admin.v1.EnableKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 32: signerd.admin.v1.DisableKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	45, // 33: signerd.admin.v1.DestroyKeyVersionRequest.after:type_name -> google.protobuf.Duration
-	2,  // 34: signerd.admin.v1.DestroyKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	2,  // 35: signerd.admin.v1.RestoreKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	44, // 36: signerd.admin.v1.UpdateKeyVersionRequest.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 37: signerd.admin.v1.UpdateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	4,  // 38: signerd.admin.v1.KeyService.CreateKey:input_type -> signerd.admin.v1.CreateKeyRequest
-	6,  // 39: signerd.admin.v1.KeyService.ImportKey:input_type -> signerd.admin.v1.ImportKeyRequest
-	8,  // 40: signerd.admin.v1.KeyService.CreateImportTicket:input_type -> signerd.admin.v1.CreateImportTicketRequest
-	10, // 41: signerd.admin.v1.KeyService.GetKey:input_type -> signerd.admin.v1.GetKeyRequest
-	12, // 42: signerd.admin.v1.KeyService.ListKeys:input_type -> signerd.admin.v1.ListKeysRequest
-	14, // 43: signerd.admin.v1.KeyService.UpdateKey:input_type -> signerd.admin.v1.UpdateKeyRequest
-	16, // 44: signerd.admin.v1.KeyService.EnableKey:input_type -> signerd.admin.v1.EnableKeyRequest
-	18, // 45: signerd.admin.v1.KeyService.DisableKey:input_type -> signerd.admin.v1.DisableKeyRequest
-	20, // 46: signerd.admin.v1.KeyService.CreateKeyVersion:input_type -> signerd.admin.v1.CreateKeyVersionRequest
-	22, // 47: signerd.admin.v1.KeyService.ImportKeyVersion:input_type -> signerd.admin.v1.ImportKeyVersionRequest
-	24, // 48: signerd.admin.v1.KeyService.ActivateKeyVersion:input_type -> signerd.admin.v1.ActivateKeyVersionRequest
-	26, // 49: signerd.admin.v1.KeyService.EnableKeyVersion:input_type -> signerd.admin.v1.EnableKeyVersionRequest
-	28, // 50: signerd.admin.v1.KeyService.DisableKeyVersion:input_type -> signerd.admin.v1.DisableKeyVersionRequest
-	30, // 51: signerd.admin.v1.KeyService.DestroyKeyVersion:input_type -> signerd.admin.v1.DestroyKeyVersionRequest
-	32, // 52: signerd.admin.v1.KeyService.RestoreKeyVersion:input_type -> signerd.admin.v1.RestoreKeyVersionRequest
-	34, // 53: signerd.admin.v1.KeyService.UpdateKeyVersion:input_type -> signerd.admin.v1.UpdateKeyVersionRequest
-	36, // 54: signerd.admin.v1.KeyService.GetPublicKey:input_type -> signerd.admin.v1.GetPublicKeyRequest
-	5,  // 55: signerd.admin.v1.KeyService.CreateKey:output_type -> signerd.admin.v1.CreateKeyResponse
-	7,  // 56: signerd.admin.v1.KeyService.ImportKey:output_type -> signerd.admin.v1.ImportKeyResponse
-	9,  // 57: signerd.admin.v1.KeyService.CreateImportTicket:output_type -> signerd.admin.v1.CreateImportTicketResponse
-	11, // 58: signerd.admin.v1.KeyService.GetKey:output_type -> signerd.admin.v1.GetKeyResponse
-	13, // 59: signerd.admin.v1.KeyService.ListKeys:output_type -> signerd.admin.v1.ListKeysResponse
-	15, // 60: signerd.admin.v1.KeyService.UpdateKey:output_type -> signerd.admin.v1.UpdateKeyResponse
-	17, // 61: signerd.admin.v1.KeyService.EnableKey:output_type -> signerd.admin.v1.EnableKeyResponse
-	19, // 62: signerd.admin.v1.KeyService.DisableKey:output_type -> signerd.admin.v1.DisableKeyResponse
-	21, // 63: signerd.admin.v1.KeyService.CreateKeyVersion:output_type -> signerd.admin.v1.CreateKeyVersionResponse
-	23, // 64: signerd.admin.v1.KeyService.ImportKeyVersion:output_type -> signerd.admin.v1.ImportKeyVersionResponse
-	25, // 65: signerd.admin.v1.KeyService.ActivateKeyVersion:output_type -> signerd.admin.v1.ActivateKeyVersionResponse
-	27, // 66: signerd.admin.v1.KeyService.EnableKeyVersion:output_type -> signerd.admin.v1.EnableKeyVersionResponse
-	29, // 67: signerd.admin.v1.KeyService.DisableKeyVersion:output_type -> signerd.admin.v1.DisableKeyVersionResponse
-	31, // 68: signerd.admin.v1.KeyService.DestroyKeyVersion:output_type -> signerd.admin.v1.DestroyKeyVersionResponse
-	33, // 69: signerd.admin.v1.KeyService.RestoreKeyVersion:output_type -> signerd.admin.v1.RestoreKeyVersionResponse
-	35, // 70: signerd.admin.v1.KeyService.UpdateKeyVersion:output_type -> signerd.admin.v1.UpdateKeyVersionResponse
-	37, // 71: signerd.admin.v1.KeyService.GetPublicKey:output_type -> signerd.admin.v1.GetPublicKeyResponse
-	55, // [55:72] is the sub-list for method output_type
-	38, // [38:55] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	41, // 14: signerd.admin.v1.ImportKeyRequest.material:type_name -> signerd.admin.v1.ImportKeyRequest.MaterialEntry
+	42, // 15: signerd.admin.v1.ImportKeyRequest.labels:type_name -> signerd.admin.v1.ImportKeyRequest.LabelsEntry
+	45, // 16: signerd.admin.v1.ImportKeyRequest.expire_time:type_name -> google.protobuf.Timestamp
+	3,  // 17: signerd.admin.v1.ImportKeyResponse.key:type_name -> signerd.admin.v1.Key
+	0,  // 18: signerd.admin.v1.CreateImportTicketRequest.environment:type_name -> signerd.admin.v1.Environment
+	46, // 19: signerd.admin.v1.CreateImportTicketRequest.ttl:type_name -> google.protobuf.Duration
+	2,  // 20: signerd.admin.v1.CreateImportTicketRequest.purpose:type_name -> signerd.admin.v1.ImportPurpose
+	45, // 21: signerd.admin.v1.CreateImportTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
+	3,  // 22: signerd.admin.v1.GetKeyResponse.key:type_name -> signerd.admin.v1.Key
+	45, // 23: signerd.admin.v1.GetKeyResponse.uses_known_since:type_name -> google.protobuf.Timestamp
+	3,  // 24: signerd.admin.v1.ListKeysResponse.keys:type_name -> signerd.admin.v1.Key
+	43, // 25: signerd.admin.v1.UpdateKeyRequest.labels:type_name -> signerd.admin.v1.UpdateKeyRequest.LabelsEntry
+	3,  // 26: signerd.admin.v1.UpdateKeyResponse.key:type_name -> signerd.admin.v1.Key
+	3,  // 27: signerd.admin.v1.EnableKeyResponse.key:type_name -> signerd.admin.v1.Key
+	3,  // 28: signerd.admin.v1.DisableKeyResponse.key:type_name -> signerd.admin.v1.Key
+	3,  // 29: signerd.admin.v1.CreateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	44, // 30: signerd.admin.v1.ImportKeyVersionRequest.material:type_name -> signerd.admin.v1.ImportKeyVersionRequest.MaterialEntry
+	45, // 31: signerd.admin.v1.ImportKeyVersionRequest.expire_time:type_name -> google.protobuf.Timestamp
+	3,  // 32: signerd.admin.v1.ImportKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	45, // 33: signerd.admin.v1.ActivateKeyVersionRequest.expire_time:type_name -> google.protobuf.Timestamp
+	3,  // 34: signerd.admin.v1.ActivateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	3,  // 35: signerd.admin.v1.EnableKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	3,  // 36: signerd.admin.v1.DisableKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	46, // 37: signerd.admin.v1.DestroyKeyVersionRequest.after:type_name -> google.protobuf.Duration
+	3,  // 38: signerd.admin.v1.DestroyKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	3,  // 39: signerd.admin.v1.RestoreKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	45, // 40: signerd.admin.v1.UpdateKeyVersionRequest.expire_time:type_name -> google.protobuf.Timestamp
+	3,  // 41: signerd.admin.v1.UpdateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
+	5,  // 42: signerd.admin.v1.KeyService.CreateKey:input_type -> signerd.admin.v1.CreateKeyRequest
+	7,  // 43: signerd.admin.v1.KeyService.ImportKey:input_type -> signerd.admin.v1.ImportKeyRequest
+	9,  // 44: signerd.admin.v1.KeyService.CreateImportTicket:input_type -> signerd.admin.v1.CreateImportTicketRequest
+	11, // 45: signerd.admin.v1.KeyService.GetKey:input_type -> signerd.admin.v1.GetKeyRequest
+	13, // 46: signerd.admin.v1.KeyService.ListKeys:input_type -> signerd.admin.v1.ListKeysRequest
+	15, // 47: signerd.admin.v1.KeyService.UpdateKey:input_type -> signerd.admin.v1.UpdateKeyRequest
+	17, // 48: signerd.admin.v1.KeyService.EnableKey:input_type -> signerd.admin.v1.EnableKeyRequest
+	19, // 49: signerd.admin.v1.KeyService.DisableKey:input_type -> signerd.admin.v1.DisableKeyRequest
+	21, // 50: signerd.admin.v1.KeyService.CreateKeyVersion:input_type -> signerd.admin.v1.CreateKeyVersionRequest
+	23, // 51: signerd.admin.v1.KeyService.ImportKeyVersion:input_type -> signerd.admin.v1.ImportKeyVersionRequest
+	25, // 52: signerd.admin.v1.KeyService.ActivateKeyVersion:input_type -> signerd.admin.v1.ActivateKeyVersionRequest
+	27, // 53: signerd.admin.v1.KeyService.EnableKeyVersion:input_type -> signerd.admin.v1.EnableKeyVersionRequest
+	29, // 54: signerd.admin.v1.KeyService.DisableKeyVersion:input_type -> signerd.admin.v1.DisableKeyVersionRequest
+	31, // 55: signerd.admin.v1.KeyService.DestroyKeyVersion:input_type -> signerd.admin.v1.DestroyKeyVersionRequest
+	33, // 56: signerd.admin.v1.KeyService.RestoreKeyVersion:input_type -> signerd.admin.v1.RestoreKeyVersionRequest
+	35, // 57: signerd.admin.v1.KeyService.UpdateKeyVersion:input_type -> signerd.admin.v1.UpdateKeyVersionRequest
+	37, // 58: signerd.admin.v1.KeyService.GetPublicKey:input_type -> signerd.admin.v1.GetPublicKeyRequest
+	6,  // 59: signerd.admin.v1.KeyService.CreateKey:output_type -> signerd.admin.v1.CreateKeyResponse
+	8,  // 60: signerd.admin.v1.KeyService.ImportKey:output_type -> signerd.admin.v1.ImportKeyResponse
+	10, // 61: signerd.admin.v1.KeyService.CreateImportTicket:output_type -> signerd.admin.v1.CreateImportTicketResponse
+	12, // 62: signerd.admin.v1.KeyService.GetKey:output_type -> signerd.admin.v1.GetKeyResponse
+	14, // 63: signerd.admin.v1.KeyService.ListKeys:output_type -> signerd.admin.v1.ListKeysResponse
+	16, // 64: signerd.admin.v1.KeyService.UpdateKey:output_type -> signerd.admin.v1.UpdateKeyResponse
+	18, // 65: signerd.admin.v1.KeyService.EnableKey:output_type -> signerd.admin.v1.EnableKeyResponse
+	20, // 66: signerd.admin.v1.KeyService.DisableKey:output_type -> signerd.admin.v1.DisableKeyResponse
+	22, // 67: signerd.admin.v1.KeyService.CreateKeyVersion:output_type -> signerd.admin.v1.CreateKeyVersionResponse
+	24, // 68: signerd.admin.v1.KeyService.ImportKeyVersion:output_type -> signerd.admin.v1.ImportKeyVersionResponse
+	26, // 69: signerd.admin.v1.KeyService.ActivateKeyVersion:output_type -> signerd.admin.v1.ActivateKeyVersionResponse
+	28, // 70: signerd.admin.v1.KeyService.EnableKeyVersion:output_type -> signerd.admin.v1.EnableKeyVersionResponse
+	30, // 71: signerd.admin.v1.KeyService.DisableKeyVersion:output_type -> signerd.admin.v1.DisableKeyVersionResponse
+	32, // 72: signerd.admin.v1.KeyService.DestroyKeyVersion:output_type -> signerd.admin.v1.DestroyKeyVersionResponse
+	34, // 73: signerd.admin.v1.KeyService.RestoreKeyVersion:output_type -> signerd.admin.v1.RestoreKeyVersionResponse
+	36, // 74: signerd.admin.v1.KeyService.UpdateKeyVersion:output_type -> signerd.admin.v1.UpdateKeyVersionResponse
+	38, // 75: signerd.admin.v1.KeyService.GetPublicKey:output_type -> signerd.admin.v1.GetPublicKeyResponse
+	59, // [59:76] is the sub-list for method output_type
+	42, // [42:59] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_signerd_admin_v1_key_proto_init() }
@@ -2816,7 +2957,7 @@ func file_signerd_admin_v1_key_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signerd_admin_v1_key_proto_rawDesc), len(file_signerd_admin_v1_key_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,

@@ -55,9 +55,9 @@ type KeyServiceClient interface {
 	// ImportKey makes a key from what the partner handed out. Its version 1 is ENABLED and active, or PENDING while a
 	// NOAH key still lacks its API key.
 	ImportKey(ctx context.Context, in *ImportKeyRequest, opts ...grpc.CallOption) (*ImportKeyResponse, error)
-	// CreateImportTicket makes a one-time public key for what the partner handed out for one key to be imported, so that
-	// whoever carries it cannot read it. The private half stays in signerd's memory until it is used, its time is over or
-	// signerd ends.
+	// CreateImportTicket makes a one-time public key for what the partner handed out for one key, so that whoever carries it
+	// cannot read it. The private half stays in signerd's memory until it is used, its time is over or signerd ends. A ticket
+	// for a new key is decided by what the key will be, any other by what the key is.
 	CreateImportTicket(ctx context.Context, in *CreateImportTicketRequest, opts ...grpc.CallOption) (*CreateImportTicketResponse, error)
 	// GetKey tells everything about a key but its material.
 	GetKey(ctx context.Context, in *GetKeyRequest, opts ...grpc.CallOption) (*GetKeyResponse, error)
@@ -284,9 +284,9 @@ type KeyServiceServer interface {
 	// ImportKey makes a key from what the partner handed out. Its version 1 is ENABLED and active, or PENDING while a
 	// NOAH key still lacks its API key.
 	ImportKey(context.Context, *ImportKeyRequest) (*ImportKeyResponse, error)
-	// CreateImportTicket makes a one-time public key for what the partner handed out for one key to be imported, so that
-	// whoever carries it cannot read it. The private half stays in signerd's memory until it is used, its time is over or
-	// signerd ends.
+	// CreateImportTicket makes a one-time public key for what the partner handed out for one key, so that whoever carries it
+	// cannot read it. The private half stays in signerd's memory until it is used, its time is over or signerd ends. A ticket
+	// for a new key is decided by what the key will be, any other by what the key is.
 	CreateImportTicket(context.Context, *CreateImportTicketRequest) (*CreateImportTicketResponse, error)
 	// GetKey tells everything about a key but its material.
 	GetKey(context.Context, *GetKeyRequest) (*GetKeyResponse, error)
