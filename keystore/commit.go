@@ -54,12 +54,20 @@ func (k *Keystore) commit(ctx context.Context, s *snapshot, name string, plainte
 	if err != nil {
 		return err
 	}
-	return k.commitRecord(ctx, s, record, put)
+	return k.commitRecord(ctx, s, record, k.nextHead(s, record), put)
 }
 
-// commitRecord writes a record that has the next counter for its generation, and the next head, as commit does.
-func (k *Keystore) commitRecord(ctx context.Context, s *snapshot, record Record, put func(*snapshot)) error {
+// nextHead is the head with one more record, of the next counter. It knows what was compacted since the last.
+func (k *Keystore) nextHead(s *snapshot, record Record) head {
 	h := s.head.with([]Record{record})
+	if h.uncompacted <= k.compacted.Load() {
+		h.uncompacted = 0
+	}
+	return h
+}
+
+// commitRecord writes a record that has the next counter for its generation, and the head h that lists it, as commit does.
+func (k *Keystore) commitRecord(ctx context.Context, s *snapshot, record Record, h head, put func(*snapshot)) error {
 	headRecord, err := sealHead(s.sealer, h)
 	if err != nil {
 		return err

@@ -57,6 +57,36 @@ func TestACredentialIsGivenAgainstItsOwnUnusedPermitOnly(t *testing.T) {
 	}
 }
 
+func TestACandidateIsAnEnabledVersionOfAKeyAgainstItsPermit(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		before  []op
+		version uint32
+		want    error
+	}{
+		{"a version beside the active one", []op{imported, rotated}, 2, nil},
+		{"the active version", []op{imported, rotated}, 1, nil},
+		{"a version of a disabled key", []op{imported, rotated, turn(false)}, 2, nil},
+		{"a disabled version", []op{imported, rotated, disable(2)}, 2, keystore.ErrKeyDisabled},
+		{"a version that is not there", []op{imported}, 2, keystore.ErrNotFound},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := account{k: initialize(t, inMemory(t)), scheme: noba.Name}
+			for _, step := range test.before {
+				must(t)(step(t.Context(), a))
+			}
+			key := a.k.Lookup(name)
+			credential, err := key.Candidate(permit(t, name), test.version)
+			if !errors.Is(err, test.want) || (credential == nil) != (test.want != nil) {
+				t.Errorf("got %v, %v", credential, err)
+			}
+			if _, err := key.Candidate(permit(t, "other"), test.version); !errors.Is(err, policy.ErrPermit) {
+				t.Errorf("with another key's permit: %v", err)
+			}
+		})
+	}
+}
+
 func TestAKeyThatMayNotSignGivesNoCredential(t *testing.T) {
 	for _, test := range []struct {
 		name    string

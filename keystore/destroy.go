@@ -139,39 +139,3 @@ func (k *Keystore) DestroyVersion(ctx context.Context, name string, number uint3
 		return nil
 	})
 }
-
-// Purge has the store compacted if there may be material of destroyed versions in its unused parts. What is left to do is kept in
-// the records: after a crash the next Purge does it. Errors: ErrUnavailable, ErrConflict.
-func (k *Keystore) Purge(ctx context.Context) error {
-	remaining := k.remaining()
-	if len(remaining) == 0 {
-		return nil
-	}
-	if err := k.config.Store.Compact(ctx); err != nil {
-		return fmt.Errorf("%w: compacting it: %w", ErrUnavailable, err)
-	}
-	for _, d := range remaining {
-		_, err := k.changeVersion(ctx, d.Key.Name, d.Version, 0, func(_ *keyRecord, v *versionRecord) error {
-			v.Remains = false
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("noting that the store is compacted: %w", err)
-		}
-	}
-	return nil
-}
-
-// remaining lists the destroyed versions whose old records may still be in the store's file.
-func (k *Keystore) remaining() []Doomed {
-	var out []Doomed
-	s := k.current.Load()
-	for _, name := range s.names {
-		for _, v := range s.keys[name].versions {
-			if v.remains {
-				out = append(out, Doomed{s.keys[name], v.Number})
-			}
-		}
-	}
-	return out
-}

@@ -34,6 +34,9 @@ type head struct {
 	entries map[string]entry
 	// restored says which backup the store began with; nil for a store that Init made.
 	restored *restoredContent
+	// uncompacted is the counter of the last commit that replaced what must not stay in the store's unused parts; 0 for none, or
+	// once a later commit knew that the store was compacted since.
+	uncompacted uint64
 }
 
 // first is the counter of the store before any change.
@@ -57,6 +60,8 @@ type headRecord struct {
 	Entries []headEntry `json:"entries"`
 	// Restored is missing in stores that Init made.
 	Restored *restoredContent `json:"restored,omitempty"`
+	// Uncompacted is missing when nothing is to be compacted.
+	Uncompacted uint64 `json:"uncompacted,omitempty"`
 }
 
 // restoredContent says where a restored store comes from.
@@ -91,7 +96,7 @@ func (h head) root() [sha256.Size]byte {
 
 func (h head) encode() ([]byte, error) {
 	root := h.root()
-	rec := headRecord{Format: recordFormat, Counter: h.counter, Root: root[:], Entries: make([]headEntry, 0, len(h.entries)), Restored: h.restored}
+	rec := headRecord{Format: recordFormat, Counter: h.counter, Root: root[:], Entries: make([]headEntry, 0, len(h.entries)), Restored: h.restored, Uncompacted: h.uncompacted}
 	for _, name := range slices.Sorted(maps.Keys(h.entries)) {
 		e := h.entries[name]
 		rec.Entries = append(rec.Entries, headEntry{name, e.generation, e.sum[:]})
@@ -107,9 +112,12 @@ func decodeHead(plaintext []byte) (head, error) {
 	if rec.Format != recordFormat {
 		return head{}, fmt.Errorf("its format is %d; this program reads %d", rec.Format, recordFormat)
 	}
-	h := head{counter: rec.Counter, entries: make(map[string]entry, len(rec.Entries)), restored: rec.Restored}
+	h := head{counter: rec.Counter, entries: make(map[string]entry, len(rec.Entries)), restored: rec.Restored, uncompacted: rec.Uncompacted}
 	if r := rec.Restored; r != nil && (len(r.FromStore) != storeIDSize || r.Counter > rec.Counter) {
 		return head{}, fmt.Errorf("what it says of the backup is malformed")
+	}
+	if rec.Uncompacted > rec.Counter {
+		return head{}, fmt.Errorf("what it says of compaction is malformed")
 	}
 	for _, e := range rec.Entries {
 		if len(e.SHA256) != sha256.Size || e.Generation == 0 || e.Generation > rec.Counter {
@@ -128,7 +136,7 @@ func decodeHead(plaintext []byte) (head, error) {
 
 // with is the head after one more commit of records.
 func (h head) with(records []Record) head {
-	next := head{counter: h.counter + 1, entries: make(map[string]entry, len(h.entries)+len(records)), restored: h.restored}
+	next := head{counter: h.counter + 1, entries: make(map[string]entry, len(h.entries)+len(records)), restored: h.restored, uncompacted: h.uncompacted}
 	maps.Copy(next.entries, h.entries)
 	for _, r := range records {
 		next.entries[r.Name] = entry{r.Generation, sha256.Sum256(r.Sealed)}

@@ -24,7 +24,7 @@ const (
 )
 
 // Key is one partner account as it was at one generation. It is immutable and safe for concurrent use. Of its material
-// only Credential gives anything, and only against a permit.
+// only Credential and Candidate give anything, and only against a permit.
 type Key struct {
 	Name        string
 	Scheme      string
@@ -101,6 +101,22 @@ func (k *Key) Credential(permit *policy.Permit) (upstream.Credential, uint32, er
 		return nil, 0, err
 	}
 	return active.credential, active.Number, nil
+}
+
+// Candidate gives what a version that is ENABLED would sign with, to prove it before it is made active; of a disabled key too. It
+// uses the permit up. Errors: policy.ErrPermit, ErrNotFound, ErrKeyDisabled for a version in any other state.
+func (k *Key) Candidate(permit *policy.Permit, number uint32) (upstream.Credential, error) {
+	if err := permit.Redeem(k.Name); err != nil {
+		return nil, err
+	}
+	v, ok := k.Version(number)
+	switch {
+	case !ok:
+		return nil, ErrNotFound
+	case v.State != Enabled:
+		return nil, ErrKeyDisabled
+	}
+	return v.credential, nil
 }
 
 // Signing is the version that signs. Errors: ErrKeyDisabled, ErrNoActiveVersion, ErrVersionDestroyed.

@@ -100,6 +100,11 @@ type Keystore struct {
 	// freezeTold is what OnFreeze was given.
 	freezeTold atomic.Pointer[func()]
 
+	// compacted is the counter up to which nothing that was replaced is left in the store's unused parts; 0 for not known.
+	compacted atomic.Uint64
+	// compacting is why the store could not be compacted the last time; nil for no reason.
+	compacting atomic.Pointer[error]
+
 	// change serializes changes and reloads; reading takes no part in it.
 	change sync.Mutex
 	// uncertain says that the last commit may or may not have been written: reload before the next.
@@ -233,7 +238,7 @@ func sealHead(s *sealer, h head) (Record, error) {
 
 // Open reads and checks the whole store, and proves that it is not older than its anchor. Nothing is served from a
 // store with any fault: the error names every record concerned (ErrDamaged), or is ErrNotInitialized, ErrWrongRootKey,
-// ErrRootKeyUnavailable, ErrRolledBack or ErrUnavailable.
+// ErrRootKeyUnavailable, ErrRolledBack or ErrUnavailable. A compaction that was interrupted is done again; if it fails, CompactErr says so.
 func Open(ctx context.Context, c Config) (*Keystore, error) {
 	k := &Keystore{config: c, began: c.now()}
 	s, err := k.load(ctx)
@@ -250,6 +255,8 @@ func Open(ctx context.Context, c Config) (*Keystore, error) {
 	if err := k.refreshRecovery(ctx); err != nil {
 		return nil, err
 	}
+	// Where it fails it is tried again by Purge, and stops nothing.
+	_ = k.compactReplaced(ctx)
 	return k, nil
 }
 

@@ -58,7 +58,12 @@ func Recover(ctx context.Context, c Config) error {
 		return err
 	}
 	k.current.Store(s)
-	return k.changing(ctx, func(s *snapshot) error { return k.rewrap(ctx, s) })
+	if err := k.changing(ctx, func(s *snapshot) error { return k.rewrap(ctx, s) }); err != nil {
+		return err
+	}
+	// Where it fails, the next Open does it.
+	_ = k.compactReplaced(ctx)
+	return nil
 }
 
 // refreshRecovery wraps the keyring to the recovery key that is configured, or to none, unless it is so already.
@@ -79,7 +84,7 @@ func (k *Keystore) refreshRecovery(ctx context.Context) error {
 	})
 }
 
-// rewrap commits the same keyring, wrapped anew.
+// rewrap commits the same keyring, wrapped anew. The old wrapping opens it as well: the store is to be compacted.
 func (k *Keystore) rewrap(ctx context.Context, s *snapshot) error {
 	ring, err := unwrapKeyring(ctx, k.config, s.wrapped)
 	if err != nil {
@@ -90,5 +95,7 @@ func (k *Keystore) rewrap(ctx context.Context, s *snapshot) error {
 		return err
 	}
 	record := Record{nameKeyring, s.head.counter + 1, wrapped}
-	return k.commitRecord(ctx, s, record, func(n *snapshot) { n.wrapped = wrapped })
+	h := k.nextHead(s, record)
+	h.uncompacted = h.counter
+	return k.commitRecord(ctx, s, record, h, func(n *snapshot) { n.wrapped = wrapped })
 }

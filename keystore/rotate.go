@@ -19,8 +19,7 @@ import (
 // Generations of keys stay. progress is told how many of all records are sealed; nil for nobody. Errors: ErrUnavailable, after which the store may
 // be rotated or not, ErrConflict, ErrDamaged for a record that does not open, or root's.
 //
-// At last the store is compacted; where a process was killed before that, its unused parts hold old records until the next rotation or
-// destruction. Copies of the store that were made before still open with their old root key.
+// At last the store is compacted; where that fails, or a process was killed before it, the next Purge or Open does it. Copies of the store that were made before still open with their old root key.
 func (k *Keystore) RotateRootKey(ctx context.Context, root RootKey, progress func(done, total int)) error {
 	if progress == nil {
 		progress = func(int, int) {}
@@ -51,8 +50,8 @@ func (k *Keystore) RotateRootKey(ctx context.Context, root RootKey, progress fun
 	if err != nil {
 		return err
 	}
-	if err := k.config.Store.Compact(context.WithoutCancel(ctx)); err != nil {
-		return fmt.Errorf("%w: the root key is rotated, but unused parts of the store may hold what the old one opens until it is compacted; rotate again: %w", ErrUnavailable, err)
+	if err := k.compact(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("the root key is rotated, but unused parts of the store may hold what the old one opens until it is compacted, which is tried again by itself: %w", err)
 	}
 	return nil
 }
@@ -75,7 +74,9 @@ func (k *Keystore) resealAll(ctx context.Context, s *snapshot, root RootKey, pro
 	if err != nil {
 		return nil, err
 	}
-	h := head{counter: s.head.counter + 1, entries: maps.Clone(s.head.entries)}
+	h := s.head
+	h.counter, h.entries = s.head.counter+1, maps.Clone(s.head.entries)
+	h.uncompacted = h.counter
 	keyring := Record{nameKeyring, h.counter, wrapped}
 	changes := make([]Change, 0, len(list))
 	for i, r := range list {
@@ -148,18 +149,22 @@ func (s *sealer) successor() keyring {
 	return ring
 }
 
-// unwrap opens the keyring with the root key in use, or else with one that a rotation may have taken into use.
+// unwrap opens the keyring with the root key in use, or else with one that a rotation may have taken into use. The one in use may
+// be away or tell that the keyring is damaged, where it is not its own any more. One that is away may be the right one.
 func (k *Keystore) unwrap(ctx context.Context, stored []byte) (keyring, error) {
 	c := k.config
 	ring, err := unwrapKeyring(ctx, c, stored)
 	for _, other := range []RootKey{k.otherRootKey, k.config.NextRootKey} {
-		if other == nil || !errors.Is(err, ErrWrongRootKey) {
+		if err == nil || other == nil {
 			continue
 		}
-		var opened keyring
 		c.RootKey = other
-		if opened, err = unwrapKeyring(ctx, c, stored); err == nil {
-			k.config.RootKey, ring = other, opened
+		opened, refused := unwrapKeyring(ctx, c, stored)
+		switch {
+		case refused == nil:
+			k.config.RootKey, ring, err = other, opened, nil
+		case errors.Is(refused, ErrRootKeyUnavailable):
+			err = refused
 		}
 	}
 	return ring, err

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -225,34 +223,70 @@ func TestTheFileHoldsNothingOfWhatWasSealedBeforeARotation(t *testing.T) {
 	c := onDiskIn(t, dir)
 	k := filled(t, c)
 	before := sealedBytes(t, c.Store)
-	inFile := func() (found []string) {
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range entries {
-			content, err := os.ReadFile(filepath.Join(dir, e.Name()))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for record, sealed := range before {
-				if len(sealed) > 64 && bytes.Contains(content, sealed[len(sealed)-64:]) {
-					found = append(found, record+" in "+e.Name())
-				}
-			}
-		}
-		return found
-	}
-	if len(inFile()) == 0 {
+	if len(inFolder(t, dir, before)) == 0 {
 		t.Fatal("the records are not found where they are: the test looks for the wrong thing")
 	}
 	c.RootKey = newRootKey()
 	if err := k.RotateRootKey(t.Context(), c.RootKey, nil); err != nil {
 		t.Fatal(err)
 	}
-	if found := inFile(); len(found) > 0 {
+	if found := inFolder(t, dir, before); len(found) > 0 {
 		t.Errorf("still there: %q", found)
 	}
 	must(t)(rotate(t.Context(), k, "noba-1"))
 	wantSame(t, "after the compaction", open(t, c), k)
+}
+
+// troubled is a root key with an id of its own that unwraps nothing.
+type troubled struct {
+	keystore.RootKey
+	err error
+}
+
+func (r troubled) Unwrap(context.Context, []byte) ([]byte, error) { return nil, r.err }
+
+// fault is what a provider says of an error.
+type fault struct{ unavailable, wrong bool }
+
+func (fault) Error() string       { return "a provider's error" }
+func (f fault) Unavailable() bool { return f.unavailable }
+func (f fault) WrongKey() bool    { return f.wrong }
+
+func TestTheNextRootKeyIsAskedWhateverBecameOfTheOneInUse(t *testing.T) {
+	away, wrong, damage := fault{unavailable: true}, fault{wrong: true}, errors.New("no tag fits")
+	c := inMemory(t)
+	k := initialize(t, c)
+	right := newRootKey()
+	if err := k.RotateRootKey(t.Context(), right, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name  string
+		inUse error
+		next  error // nil for the right one
+		want  error
+	}{
+		{"one that is away", away, nil, nil},
+		{"one of another store", wrong, nil, nil},
+		{"one that cannot tell", damage, nil, nil},
+		{"and it is away itself", wrong, away, keystore.ErrRootKeyUnavailable},
+		{"and both are away", away, away, keystore.ErrRootKeyUnavailable},
+		{"and it is wrong itself", wrong, wrong, keystore.ErrWrongRootKey},
+		{"and it is wrong, while the one in use is away", away, wrong, keystore.ErrRootKeyUnavailable},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := c
+			c.RootKey, c.NextRootKey = troubled{right, tt.inUse}, right
+			if tt.next != nil {
+				c.NextRootKey = troubled{right, tt.next}
+			}
+			k, err := keystore.Open(t.Context(), c)
+			if !errors.Is(err, tt.want) {
+				t.Fatalf("it opens with %v, want %v", err, tt.want)
+			}
+			if err == nil && k.Stats().RootKeyID != right.ID() {
+				t.Errorf("the root key is %s", k.Stats().RootKeyID)
+			}
+		})
+	}
 }

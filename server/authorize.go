@@ -30,13 +30,15 @@ func (s *Server) decide(ctx context.Context, view keystore.View, key policy.Key,
 	c.record.Key, c.record.Scheme, c.record.Environment = key.Name, key.Scheme, key.Environment
 	c.decided(d, stored.Generation)
 	c.signs(request, s.queryValues)
-	for _, shadow := range d.Shadows {
-		s.metrics.Shadow(string(shadow.Effect))
+	if !c.anew {
+		for _, shadow := range d.Shadows {
+			s.metrics.Shadow(string(shadow.Effect))
+		}
 	}
 	if err := d.Err(); err != nil {
 		return nil, err
 	}
-	if len(d.Charges) > 0 {
+	if len(d.Charges) > 0 && !c.anew {
 		if retry, ok := s.meter.Charge(c.caller.String(), d.Charges, now); !ok {
 			return nil, &limitedError{retry}
 		}

@@ -30,6 +30,7 @@ type call struct {
 	caller     policy.Caller
 	nobody     error // why there is no caller
 	allowed    bool  // policy was asked, and its last answer was yes
+	anew       bool  // policy is asked again since the key changed under the call, which has been charged for
 	decision   policy.Decision
 	unrecorded bool               // it has no record, since none can be written: that is not the caller's fault
 	keys       *keystore.Keystore // that the key is of, once the call was authorized
@@ -71,8 +72,8 @@ func (s *Server) openCall(ctx context.Context, req any, info *grpc.UnaryServerIn
 	defer admitted.leave()
 	c.describe(req)
 	resp, err := s.serveCall(context.WithValue(ctx, callKey{}, c), c, func(ctx context.Context) (any, error) { return next(ctx, req) })
-	left, err := s.passGate(c, err)
-	defer left()
+	leaving, err := s.passGate(c, err)
+	defer leaving.leave()
 	if err == nil {
 		c.handOut(resp)
 	}

@@ -41,7 +41,7 @@ func (s *Server) destroyDue(ctx context.Context) {
 		}
 	}
 	if err := keys.Purge(ctx); err != nil {
-		s.log.Error("the store is not compacted yet: its file may still hold destroyed material, sealed", "cause", err.Error())
+		s.log.Error("the store is not compacted yet: its file may still hold what was destroyed, or sealed for another root key", "cause", err.Error())
 	}
 }
 

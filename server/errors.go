@@ -83,6 +83,7 @@ var errorTable = []errorRow{
 	{errExcess, codes.ResourceExhausted, "RATE_LIMITED", "too many calls under way, or too many that were refused; wait as long as RetryInfo says"},
 	{errLimited, codes.ResourceExhausted, "RATE_LIMITED", "over a limit; wait as long as RetryInfo says"},
 	{noon.ErrRateLimited, codes.ResourceExhausted, "RATE_LIMITED", "too many logins with this key's credential; wait as long as RetryInfo says"},
+	{errUnproven, codes.FailedPrecondition, "UPSTREAM_REJECTED_CREDENTIAL", "Noon refuses the version's credential: it was not activated, and nothing has changed"},
 	{noon.ErrRejectedCredential, codes.FailedPrecondition, "UPSTREAM_REJECTED_CREDENTIAL", "Noon refuses this key's credential; it is tried again after a while, or at once when another version is activated"},
 	{noon.ErrDestination, codes.FailedPrecondition, "KEY_DISABLED", "the key's base URL is not on signerd's list of Noon gateways; no login is sent until an operator lists it or activates another version"},
 	{noon.ErrKeyChanged, codes.Unavailable, "UPSTREAM_UNAVAILABLE", "the key was changed while its session was on its way; ask again"},

@@ -106,6 +106,7 @@ var reasons = map[string]struct {
 	"server.errRootKey":              {errRootKey, "ROOT_KEY_UNAVAILABLE"},
 	"server.errStopping":             {errStopping, "STORE_UNAVAILABLE"},
 	"server.errUndecided":            {errUndecided, "INTERNAL"},
+	"server.errUnproven":             {errUnproven, "UPSTREAM_REJECTED_CREDENTIAL"},
 	"audit.ErrUnavailable":           {audit.ErrUnavailable, "AUDIT_UNAVAILABLE"},
 	"audit.ErrMissing":               {audit.ErrMissing, "AUDIT_UNAVAILABLE"},
 	"audit.ErrClosed":                {audit.ErrClosed, "AUDIT_UNAVAILABLE"},

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"sync"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -14,10 +13,6 @@ import (
 // errFrozen says that an operator has stopped all signing. Callers are not told why: that is the operators' word to each other.
 var errFrozen = errors.New("all signing is stopped")
 
-// gate is what signatures leave through. Whoever hands one out holds it open until it has; Freeze waits until nobody does, so
-// that what was let through before the freeze has left when Freeze is answered.
-type gate struct{ leaving sync.RWMutex }
-
 // frozen is errFrozen while all signing is stopped.
 func frozen(keys *keystore.Keystore) error {
 	if keys.View().Freeze().Frozen {
@@ -26,25 +21,18 @@ func frozen(keys *keystore.Keystore) error {
 	return nil
 }
 
-// passGate is asked for every answer that signs something, before it is put on record as handed out. left is to be called when
-// the answer was.
-func (s *Server) passGate(c *call, err error) (left func(), _ error) {
+// passGate is asked for every answer that signs something, before it is put on record as handed out. It leaves the crowd when it
+// was; nil is left at once.
+func (s *Server) passGate(c *call, err error) (*crowd, error) {
 	if err != nil || !c.permission.signs {
-		return func() {}, err
+		return nil, err
 	}
 	if c.keys == nil {
-		return func() {}, errors.New("something was signed without a key that was authorized")
+		return nil, errors.New("something was signed without a key that was authorized")
 	}
-	s.gate.leaving.RLock()
+	leaving := s.gate.enter()
 	// By the state of now: the one that was decided on may be older than the freeze.
-	return s.gate.leaving.RUnlock, frozen(c.keys)
-}
-
-// waitForLeaving returns when every answer that passed the gate before has been handed to its connection. Answers wait for their
-// records alone, which are given up after audit.timeout.
-func (s *Server) waitForLeaving() {
-	s.gate.leaving.Lock()
-	defer s.gate.leaving.Unlock()
+	return leaving, frozen(c.keys)
 }
 
 // freezeMoved takes in that signing was stopped or may go on. The keystore tells, whichever process brought it about.
@@ -72,7 +60,7 @@ func (s *systemService) Freeze(ctx context.Context, in *adminv1.FreezeRequest) (
 	}
 	inForce, changed, err := keys.Freeze(ctx, actor(ctx), in.GetReason())
 	// What was stopped stays stopped even if that could not be confirmed.
-	s.waitForLeaving()
+	s.gate.wait()
 	if err != nil {
 		return nil, err
 	}

@@ -308,7 +308,15 @@ func (a *memoryAnchor) Write(key *checkpoint.Signer, state checkpoint.Store) (er
 // hookedStore lets a test stand between the keystore and its store.
 type hookedStore struct {
 	keystore.Store
-	commit atomic.Pointer[func() error] // asked before every commit
+	commit  atomic.Pointer[func() error] // asked before every commit
+	compact atomic.Pointer[error]        // what every compaction fails with
+}
+
+func (s *hookedStore) Compact(ctx context.Context) error {
+	if err := s.compact.Load(); err != nil {
+		return *err
+	}
+	return s.Store.Compact(ctx)
 }
 
 func (s *hookedStore) Commit(ctx context.Context, changes []keystore.Change) (uint64, error) {

@@ -227,6 +227,7 @@ func invalidVersions(r *rig, t *testing.T) []invalid {
 	}
 	add("an API key for a version that has one", "api_key", &adminv1.ActivateKeyVersionRequest{Name: "noah", Version: 1, ApiKey: []byte("apikey_sandbox_x")})
 	add("an API key for Noba", "api_key", &adminv1.ActivateKeyVersionRequest{Name: "noba", Version: 1, ApiKey: []byte("x")})
+	add("no login that could be skipped", "skip_login", &adminv1.ActivateKeyVersionRequest{Name: "noba", Version: 1, SkipLogin: true})
 	add("a version of what is only imported", "name", &adminv1.CreateKeyVersionRequest{Name: "noba"})
 	return out
 }

@@ -71,6 +71,9 @@ func (s *keyService) ActivateKeyVersion(ctx context.Context, in *adminv1.Activat
 	if err != nil {
 		return nil, err
 	}
+	if err := noteSkippedLogin(ctx, in); err != nil {
+		return nil, err
+	}
 	a, err := s.authorize(ctx, in.GetName(), nil)
 	if err != nil {
 		return nil, err
@@ -80,11 +83,16 @@ func (s *keyService) ActivateKeyVersion(ctx context.Context, in *adminv1.Activat
 			return nil, err
 		}
 	}
-	key, notes, err := a.keys.Activate(ctx, in.GetName(), in.GetVersion(), keystore.Precondition(in.GetGeneration()), completing, expires)
+	expected, proof, err := s.proveLogin(ctx, a, in)
+	if err != nil {
+		return nil, err
+	}
+	key, notes, err := a.keys.Activate(ctx, in.GetName(), in.GetVersion(), expected, completing, expires)
+	settleLogin(proof, key, err)
 	if err := s.credentialChanged(a, key, err); err != nil {
 		return nil, nameAPIKeyField(err)
 	}
-	return &adminv1.ActivateKeyVersionResponse{Key: keyMessage(key), Notes: notes}, nil
+	return &adminv1.ActivateKeyVersionResponse{Key: keyMessage(key), Notes: notes, LoggedIn: proof != nil}, nil
 }
 
 // nameAPIKeyField names the field as this request has it: it holds the API key itself, not a map of material.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -12,8 +13,27 @@ import (
 	"github.com/signerd/signerd/upstream/noon"
 )
 
-// GetNoonSession implements signerdv1.SignerServiceServer.
+// maxChanges is how many changes of a key one call follows. Each is an operator's, and they are seldom two.
+const maxChanges = 5
+
+// GetNoonSession implements signerdv1.SignerServiceServer. A call whose key changes under it, by a rotation as a rule, is decided
+// anew on what the key has become.
 func (s *signerService) GetNoonSession(ctx context.Context, in *signerdv1.GetNoonSessionRequest) (*signerdv1.GetNoonSessionResponse, error) {
+	for range maxChanges {
+		out, err := s.noonSession(ctx, in)
+		if !errors.Is(err, noon.ErrKeyChanged) {
+			return out, err
+		}
+		c, err := callFrom(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c.anew = true
+	}
+	return s.noonSession(ctx, in)
+}
+
+func (s *signerService) noonSession(ctx context.Context, in *signerdv1.GetNoonSessionRequest) (*signerdv1.GetNoonSessionResponse, error) {
 	authorized, err := s.authorize(ctx, in.GetKey(), nil)
 	if err != nil {
 		return nil, err

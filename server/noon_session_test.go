@@ -39,6 +39,14 @@ func importVersion(t *testing.T, r *rig) error {
 	return err
 }
 
+// activateUnproven does without the login.
+func activateUnproven(version uint32) keyChange {
+	return func(t *testing.T, r *rig) error {
+		_, err := r.admin.ActivateKeyVersion(as(t, operator), &adminv1.ActivateKeyVersionRequest{Name: "n", Version: version, SkipLogin: true})
+		return err
+	}
+}
+
 func activate(version uint32) keyChange {
 	return func(t *testing.T, r *rig) error {
 		_, err := r.admin.ActivateKeyVersion(as(t, operator), &adminv1.ActivateKeyVersionRequest{Name: "n", Version: version})
@@ -57,15 +65,17 @@ func TestWhatEndsASessionAndWhatDoesNot(t *testing.T) {
 		name    string
 		changes []keyChange
 		ends    bool
+		logins  int32
 	}{
-		{"labels", []keyChange{editLabels}, false},
-		{"a version beside the active one", []keyChange{importVersion}, false},
-		{"enabling what is enabled", []keyChange{editLabels, enableKey, enableVersion}, false},
-		{"activating what is active", []keyChange{editLabels, activate(1)}, false},
-		{"the key disabled and enabled", []keyChange{disableKey, enableKey}, true},
-		{"the version disabled and enabled", []keyChange{disableVersion, enableVersion}, true},
-		{"another version", []keyChange{importVersion, activate(2)}, true},
-		{"another version and back", []keyChange{importVersion, activate(2), activate(1)}, true},
+		{"labels", []keyChange{editLabels}, false, 1},
+		{"a version beside the active one", []keyChange{importVersion}, false, 1},
+		{"enabling what is enabled", []keyChange{editLabels, enableKey, enableVersion}, false, 1},
+		{"activating what is active", []keyChange{editLabels, activate(1)}, false, 1},
+		{"the key disabled and enabled", []keyChange{disableKey, enableKey}, true, 2},
+		{"the version disabled and enabled", []keyChange{disableVersion, enableVersion}, true, 2},
+		{"another version", []keyChange{importVersion, activate(2)}, true, 2},
+		{"another version and back", []keyChange{importVersion, activate(2), activate(1)}, true, 3},
+		{"another version without a login", []keyChange{importVersion, activateUnproven(2)}, true, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -82,8 +92,8 @@ func TestWhatEndsASessionAndWhatDoesNot(t *testing.T) {
 			}
 			second, err := r.session(t, "n", "")
 			must(t, err)
-			if ended := second.GetSessionId() != first.GetSessionId(); ended != tt.ends || (logins.Load() == 2) != tt.ends {
-				t.Errorf("another session: %t after %d logins, want %t", ended, logins.Load(), tt.ends)
+			if ended := second.GetSessionId() != first.GetSessionId(); ended != tt.ends || logins.Load() != tt.logins {
+				t.Errorf("another session: %t after %d logins, want %t after %d", ended, logins.Load(), tt.ends, tt.logins)
 			}
 		})
 	}
@@ -128,21 +138,25 @@ func TestNothingIsHandedOutOfALoginThatAChangeOvertook(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		changes []keyChange
-		code    codes.Code // OK: the session is handed out
-		reason  string
+		reason  string // empty: a session is handed out,
+		version uint32 // of this version,
+		logins  int32  // after so many logins
 	}{
-		{"the key is disabled", []keyChange{disableKey}, codes.FailedPrecondition, "KEY_DISABLED"},
-		{"the version is disabled", []keyChange{disableVersion}, codes.FailedPrecondition, "KEY_DISABLED"},
-		{"the key is disabled and enabled", []keyChange{disableKey, enableKey}, codes.Unavailable, "UPSTREAM_UNAVAILABLE"},
-		{"another version is activated", []keyChange{importVersion, activate(2)}, codes.Unavailable, "UPSTREAM_UNAVAILABLE"},
-		{"labels are edited", []keyChange{editLabels, importVersion}, codes.OK, ""},
+		{"the key is disabled", []keyChange{disableKey}, "KEY_DISABLED", 0, 1},
+		{"the version is disabled", []keyChange{disableVersion}, "KEY_DISABLED", 0, 1},
+		{"another version is activated", []keyChange{importVersion, activate(2)}, "", 2, 2},
+		{"another version is activated without a login", []keyChange{importVersion, activateUnproven(2)}, "", 2, 2},
+		{"labels are edited", []keyChange{editLabels, importVersion}, "", 1, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			sent, release := make(chan struct{}, 1), make(chan struct{})
+			sent, release := make(chan struct{}), make(chan struct{})
+			var logins atomic.Int32
 			r := start(t, setup{gateway: gatewayFunc(func(req *http.Request) (*http.Response, error) {
-				sent <- struct{}{}
-				<-release
+				if logins.Add(1) == 1 {
+					close(sent)
+					<-release
+				}
 				return loggedIn(req)
 			})})
 			r.importedNoon(t, "n")
@@ -150,26 +164,43 @@ func TestNothingIsHandedOutOfALoginThatAChangeOvertook(t *testing.T) {
 				out *signerdv1.GetNoonSessionResponse
 				err error
 			}
-			got := make(chan answer, 1)
-			go func() {
-				out, err := r.session(t, "n", "")
-				got <- answer{out, err}
-			}()
+			const callers = 64
+			got := make(chan answer, callers)
+			for range callers {
+				go func() {
+					out, err := r.session(t, "n", "")
+					got <- answer{out, err}
+				}()
+			}
 			<-sent
 			for _, change := range tt.changes {
 				if err := change(t, r); err != nil {
 					t.Error(err)
 				}
 			}
-			close(release)
-			a := <-got
-			if tt.code == codes.OK {
-				must(t, a.err)
-				return
+			answers := make([]answer, callers)
+			if tt.logins == 1 {
+				close(release)
 			}
-			checkRefused(t, a.err, tt.code, tt.reason)
-			if kept := r.server.Sessions(); len(kept) != 0 || a.out != nil {
-				t.Errorf("%d sessions are kept, and the answer is %v", len(kept), a.out)
+			for i := range answers {
+				answers[i] = <-got // whatever becomes of the first login
+			}
+			if tt.logins > 1 {
+				close(release)
+			}
+			if logins.Load() != tt.logins {
+				t.Errorf("%d logins, want %d", logins.Load(), tt.logins)
+			}
+			for _, a := range answers {
+				switch {
+				case tt.reason != "":
+					checkRefused(t, a.err, codes.FailedPrecondition, tt.reason)
+				case a.err != nil || a.out.GetKeyVersion() != tt.version:
+					t.Errorf("the session is of version %d, want %d: %v", a.out.GetKeyVersion(), tt.version, a.err)
+				}
+			}
+			if kept := r.server.Sessions(); tt.reason != "" && len(kept) != 0 {
+				t.Errorf("%d sessions are kept", len(kept))
 			}
 		})
 	}

@@ -47,10 +47,16 @@ var noonKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.Gener
 // noonFile is the credential file as Noon's console downloads it.
 func noonFile(t testing.TB) []byte {
 	t.Helper()
+	return noonFileOf(t, "key-1")
+}
+
+// noonFileOf is that of one of the account's keys.
+func noonFileOf(t testing.TB, keyID string) []byte {
+	t.Helper()
 	key, err := noonKey()
 	must(t, err)
 	text := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
-	file, err := json.Marshal(map[string]string{"key_id": "key-1", "private_key": string(text), "project_code": "PRJ12345", "type": "service_account"})
+	file, err := json.Marshal(map[string]string{"key_id": keyID, "private_key": string(text), "project_code": "PRJ12345", "type": "service_account"})
 	must(t, err)
 	return file
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -89,5 +90,31 @@ func TestARootKeyThatCannotBeOpenedIsNotTakenIntoUse(t *testing.T) {
 	r.refused(t, err, codes.FailedPrecondition, "ROOT_KEY_UNAVAILABLE")
 	if r.keys.Stats() != before {
 		t.Error("the store was changed")
+	}
+}
+
+func TestACompactionThatFailsIsInTheStatusUntilItIsDone(t *testing.T) {
+	t.Parallel()
+	r := start(t, setup{bolt: true})
+	warning := func() string {
+		out, err := r.system.GetStatus(as(t, operator), &adminv1.GetStatusRequest{})
+		must(t, err)
+		return out.GetStoreWarning()
+	}
+	full := errors.New("no space left on device")
+	r.store.compact.Store(&full)
+	_, err := r.rotated(t)
+	r.refused(t, err, codes.Unavailable, "STORE_UNAVAILABLE")
+	if got := warning(); !strings.Contains(got, full.Error()) {
+		t.Errorf("the warning is %q", got)
+	}
+	r.server.DestroyDue(t.Context())
+	if got := warning(); got == "" {
+		t.Error("the next failure is not told")
+	}
+	r.store.compact.Store(nil)
+	r.server.DestroyDue(t.Context())
+	if got := warning(); got != "" {
+		t.Errorf("once it is compacted the warning is %q", got)
 	}
 }

@@ -105,7 +105,7 @@ type Server struct {
 	bounds      atomic.Pointer[policy.Bounds]
 	meter       *limit.Meter
 	keeping     sync.Mutex // orders what meter is told to keep
-	gate        gate
+	gate        *gate
 	tickets     tickets
 	noon        *noon.Broker
 	metrics     Metrics
@@ -143,7 +143,7 @@ func New(c Config) (*Server, error) {
 		return nil, errors.New("a server needs bounds and a log")
 	}
 	s := &Server{metrics: c.Metrics, traces: c.Traces, log: c.Log, identify: c.Identify, now: c.Now, version: c.Version,
-		development: c.Development, reflection: c.Reflection, limits: c.Limits.orDefaults(), queryValues: c.QueryValues, copyLost: c.CopyLost, nextRootKey: c.NextRootKey, health: health.NewServer(), meter: limit.NewMeter()}
+		development: c.Development, reflection: c.Reflection, limits: c.Limits.orDefaults(), queryValues: c.QueryValues, copyLost: c.CopyLost, nextRootKey: c.NextRootKey, health: health.NewServer(), gate: newGate(), meter: limit.NewMeter()}
 	s.bounds.Store(c.Bounds)
 	if s.identify == nil {
 		s.identify = PeerCaller

@@ -54,6 +54,9 @@ func (s *systemService) GetStatus(ctx context.Context, _ *adminv1.GetStatusReque
 	}
 	stats := ready.Keys().Stats()
 	out.KeyCount, out.KeyVersionCount = uint32(stats.Keys), uint32(stats.Versions)
+	if err := ready.Keys().CompactErr(); err != nil {
+		out.StoreWarning = err.Error()
+	}
 	out.ScheduledDestructionCount, out.NextDestroyTime = uint32(stats.Scheduled), knownTime(stats.NextDestroy)
 	out.ExpiringVersionCount, out.ExpiredVersionCount = uint32(stats.Expiring), uint32(stats.Expired)
 	out.UnusedVersionCount, out.UsesKnownSince = uint32(stats.Unused), knownTime(ready.Keys().UsesKnownSince())

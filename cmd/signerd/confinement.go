@@ -48,10 +48,13 @@ func ownFiles(configFile string, c *config.Config) confine.Files {
 	for _, path := range []string{c.Store, c.Anchor} {
 		f.Write = append(f.Write, confine.FolderOf(path)...)
 	}
-	named := append([]string{configFile, c.RootKey.File, c.NextRootKey.File, c.RootKey.Passphrase.Parameters, c.RootKey.Transit.TokenFile, c.RootKey.Transit.CAFile,
+	named := append([]string{configFile,
 		c.Noon.CAFile, c.Tracing.CAFile, c.TLS.Certificate, c.TLS.Key, c.TLS.ClientCA}, c.TLS.CRLs...)
-	if c.RootKey.KMS.Socket != "" {
-		f.Connect = append(f.Connect, filepath.Dir(c.RootKey.KMS.Socket))
+	for _, root := range []config.RootKey{c.RootKey, c.NextRootKey.RootKey()} {
+		named = append(named, root.File, root.Passphrase.Parameters, root.Transit.TokenFile, root.Transit.CAFile)
+		if root.KMS.Socket != "" {
+			f.Connect = append(f.Connect, filepath.Dir(root.KMS.Socket))
+		}
 	}
 	for _, path := range named {
 		if path != "" {

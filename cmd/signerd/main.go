@@ -103,12 +103,7 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 	root.PersistentFlags().StringVar(&configFile, "config", "", "the configuration `FILE`")
 	root.AddCommand(
 		withConfig("init", "Make the root key and the empty store, once", initialize),
-		&cobra.Command{Use: "root-key FILE", Short: "Make a root key file, to rotate to", Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return fmt.Errorf("%w: name the file to make", errUsage)
-			}
-			return nil
-		}, RunE: func(_ *cobra.Command, args []string) error { return makeNextRootKey(args[0], stdout) }},
+		rootKeyCommand(stdout),
 		withConfig("check", "Say what is wrong with a configuration, without serving", check),
 		restoreCommand(&configFile, stdout),
 		recoverCommand(&configFile, stdout),

@@ -29,6 +29,12 @@ func backedUp(t *testing.T) (rootKey, path string) {
 	t.Helper()
 	dir := t.TempDir()
 	c := folderConfig(dir, filepath.Join(dir, "root.key"))
+	return c.RootKey.File, backupOf(t, c)
+}
+
+// backupOf makes the store of a configuration, with a key in it, and a backup.
+func backupOf(t *testing.T, c *config.Config) (path string) {
+	t.Helper()
 	if _, err := prepare(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
@@ -45,34 +51,38 @@ func backedUp(t *testing.T) (rootKey, path string) {
 	if _, _, err := k.Import(t.Context(), "unix:uid=1", keystore.NewKey{Name: "pay", Scheme: noba.Name, Environment: upstream.Sandbox}, m); err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.Create(filepath.Join(dir, "backup"))
+	f, err := os.Create(filepath.Join(filepath.Dir(c.Store), "backup"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := k.Backup(t.Context(), f, "test"); err != nil {
 		t.Fatal(err)
 	}
-	return c.RootKey.File, f.Name()
+	return f.Name()
 }
 
 // Variables of the process that is killed.
 const (
 	killDir, killStep    = "SIGNERD_TEST_RESTORE_DIR", "SIGNERD_TEST_RESTORE_STEP"
 	killRoot, killBackup = "SIGNERD_TEST_RESTORE_ROOT", "SIGNERD_TEST_RESTORE_BACKUP"
+	killRecovery         = "SIGNERD_TEST_RESTORE_RECOVERY"
 )
 
-// TestRestoreThatIsKilled is the process that is killed; without the variables there is none.
+// TestRestoreThatIsKilled is the process that is killed; without the variables there is none. Without a step it is killed from outside,
+// or not at all.
 func TestRestoreThatIsKilled(t *testing.T) {
 	if os.Getenv(killDir) == "" {
 		return
 	}
-	err := restoring{config: folderConfig(os.Getenv(killDir), os.Getenv(killRoot)), stdout: io.Discard, done: func(step string) {
+	err := restoring{config: folderConfig(os.Getenv(killDir), os.Getenv(killRoot)), recoveryKey: os.Getenv(killRecovery), stdout: io.Discard, done: func(step string) {
 		if step == os.Getenv(killStep) {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}
 	}}.run(t.Context(), os.Getenv(killBackup))
-	t.Fatal("it was not killed: ", err)
+	if step := os.Getenv(killStep); step != "" || err != nil {
+		t.Fatalf("it was not killed at %q: %v", step, err)
+	}
 }
 
 func TestARestoreThatIsKilledAfterAnyStepLeavesNothingOrIsCompletedByTheNext(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/signerd/signerd/internal/config"
 	"github.com/signerd/signerd/internal/rootkey"
 	"github.com/signerd/signerd/internal/secret"
@@ -17,9 +19,14 @@ import (
 // rootKey makes the root key that the configuration names. One that is elsewhere is not asked yet. isNew says that nothing was ever
 // wrapped with it: a passphrase is then typed twice.
 func rootKey(ctx context.Context, c config.RootKey, isNew bool) (keystore.RootKey, error) {
+	return openRootKey(ctx, c, "root key", isNew)
+}
+
+// openRootKey is rootKey for one that is asked for under another name.
+func openRootKey(ctx context.Context, c config.RootKey, what string, isNew bool) (keystore.RootKey, error) {
 	switch {
 	case c.Passphrase.Parameters != "":
-		passphrase, err := readPassphrase(ctx, c.Passphrase, isNew)
+		passphrase, err := readPassphrase(ctx, c.Passphrase, what, isNew)
 		if err != nil {
 			return nil, err
 		}
@@ -35,12 +42,12 @@ func rootKey(ctx context.Context, c config.RootKey, isNew bool) (keystore.RootKe
 	return rootkey.OpenFile(c.File)
 }
 
-func readPassphrase(ctx context.Context, c config.Passphrase, isNew bool) (secret.Bytes, error) {
+func readPassphrase(ctx context.Context, c config.Passphrase, what string, isNew bool) (secret.Bytes, error) {
 	switch {
 	case c.Credential != "":
 		return rootkey.PassphraseFromCredential(c.Credential)
 	case c.Terminal:
-		return rootkey.PassphraseFromTerminal(ctx, rootkey.ControllingTerminal, isNew)
+		return rootkey.PassphraseFromTerminal(ctx, rootkey.ControllingTerminal, what, isNew)
 	}
 	return rootkey.PassphraseFromFD(c.FD)
 }
@@ -53,21 +60,61 @@ func makeRootKey(c config.RootKey) error {
 	return rootkey.CreateParameters(c.Passphrase.Parameters)
 }
 
-// makeNextRootKey is `signerd root-key FILE`.
-func makeNextRootKey(path string, stdout io.Writer) error {
-	if err := rootkey.CreateFile(path); err != nil {
-		return fmt.Errorf("making a root key: %w", err)
+// rootKeyCommand is `signerd root-key`.
+func rootKeyCommand(stdout io.Writer) *cobra.Command {
+	var passphrase bool
+	cmd := &cobra.Command{Use: "root-key [--passphrase] FILE", Short: "Make a root key file, to rotate to", Args: func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return fmt.Errorf("%w: name the file to make", errUsage)
+		}
+		return nil
+	}, RunE: func(_ *cobra.Command, args []string) error { return makeNextRootKey(args[0], passphrase, stdout) }}
+	cmd.Flags().BoolVar(&passphrase, "passphrase", false, "make a passphrase's parameters instead, which are no secret")
+	return cmd
+}
+
+// makeNextRootKey is `signerd root-key FILE`, and with a passphrase `signerd root-key --passphrase FILE`.
+func makeNextRootKey(path string, passphrase bool, stdout io.Writer) error {
+	what, field, create := "root key", "file", rootkey.CreateFile
+	if passphrase {
+		what, field, create = "passphrase's parameters", "passphrase.parameters", rootkey.CreateParameters
 	}
-	_, _ = fmt.Fprintf(stdout, "made the root key %s: keep a copy where the store is not\nnext: name it as next_root_key.file, send SIGHUP, and then signerctl root-key rotate\n", path)
+	if err := create(path); err != nil {
+		return fmt.Errorf("making the %s: %w", what, err)
+	}
+	_, _ = fmt.Fprintf(stdout, "made the %s %s: keep a copy where the store is not\nnext: name it as next_root_key.%s, send SIGHUP, and then signerctl root-key rotate\n", what, path, field)
 	return nil
 }
 
 // nextRootKey opens the root key to come that a configuration names; nil if it names none.
-func nextRootKey(c *config.Config) (keystore.RootKey, error) {
-	if c.NextRootKey.File == "" {
+func nextRootKey(ctx context.Context, c config.NextRootKey) (keystore.RootKey, error) {
+	r := c.RootKey()
+	if r.MadeByInit() == "" && r.KMS.Socket == "" && r.Transit.Address == "" {
 		return nil, nil
 	}
-	return rootkey.OpenFile(c.NextRootKey.File)
+	return openRootKey(ctx, r, "next root key", true)
+}
+
+// errAskedAtStart says that a passphrase cannot be asked for now: the file descriptor of that number is another file by now, and nobody
+// may be at the terminal.
+var errAskedAtStart = errors.New("a passphrase from a file descriptor or a terminal is asked for at start alone: restart signerd with this next_root_key")
+
+// coming is the root key to come as it was opened at start.
+type coming struct {
+	section config.NextRootKey
+	root    keystore.RootKey
+}
+
+// now opens what the configuration names by now.
+func (c coming) now(ctx context.Context, section config.NextRootKey) (keystore.RootKey, error) {
+	p := section.Passphrase
+	switch atStart := p.Parameters != "" && p.Credential == ""; {
+	case atStart && section == c.section:
+		return c.root, nil
+	case atStart:
+		return nil, errAskedAtStart
+	}
+	return nextRootKey(ctx, section)
 }
 
 // How long signerd waits before it asks again for a root key that was not available: the first time, and at most.

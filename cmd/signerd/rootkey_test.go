@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/signerd/signerd/internal/config"
 	"github.com/signerd/signerd/keystore"
 )
 
@@ -53,5 +54,33 @@ func TestNothingButAnAbsentRootKeyIsWaitedFor(t *testing.T) {
 		if !errors.Is(err, want) || calls != 1 {
 			t.Errorf("%v: %v after %d calls", want, err, calls)
 		}
+	}
+}
+
+func TestAPassphraseThatIsAskedForAtStartIsNotAskedForLater(t *testing.T) {
+	root, err := rootKey(t.Context(), config.RootKey{KMS: config.KMS{Socket: "kms.sock"}}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	atStart := config.NextRootKey{Passphrase: config.Passphrase{Parameters: "params", FD: 3}}
+	opened := coming{atStart, root}
+	other, terminal := atStart, config.NextRootKey{Passphrase: config.Passphrase{Parameters: "params", FD: config.NoFD, Terminal: true}}
+	other.Passphrase.FD = 4
+	for _, tt := range []struct {
+		name    string
+		section config.NextRootKey
+		want    keystore.RootKey
+		err     error
+	}{
+		{"the one of the start", atStart, root, nil},
+		{"another file descriptor, which by now is another file", other, nil, errAskedAtStart},
+		{"a terminal", terminal, nil, errAskedAtStart},
+		{"none any more", config.NextRootKey{}, nil, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got, err := opened.now(t.Context(), tt.section); got != tt.want || !errors.Is(err, tt.err) {
+				t.Errorf("it gives %v (%v)", got, err)
+			}
+		})
 	}
 }

@@ -43,14 +43,18 @@ func serve(ctx context.Context, configFile string, stderr io.Writer) error {
 		return err
 	}
 	defer stopTracing()
+	var next coming
 	d := daemon{
 		config: c, log: told.log, noon: gateway,
 		serving: server.Config{Bounds: c.Bounds(), Log: told.log, Version: version.Version, Reflection: c.Reflection, Traces: traces, Limits: server.Limits{
 			MaxMessageBytes: c.Limits.MaxMessageBytes, MaxConcurrentStreams: c.Limits.MaxConcurrentStreams,
 			MaxConcurrentCalls: c.Limits.MaxConcurrentCalls, MaxRefusals: c.Limits.MaxRefusals, RefusalsPerSecond: c.Limits.RefusalsPerSecond,
 		}, QueryValues: c.Audit.QueryValues,
-			NextRootKey: func(context.Context) (keystore.RootKey, error) { return nextRootKey(told.current.Load()) }},
+			NextRootKey: func(ctx context.Context) (keystore.RootKey, error) {
+				return next.now(ctx, told.current.Load().NextRootKey)
+			}},
 		settings: told,
+		next:     &next,
 		ready:    func() {},
 	}
 	return d.run(ctx)
@@ -64,6 +68,8 @@ type daemon struct {
 	noon    noon.BrokerConfig
 	// settings are what SIGHUP changes; nil under `signerd dev`.
 	settings *settings
+	// next takes the root key to come as it is at start; nil for nobody.
+	next *coming
 	// opened is called before anything is served from the open keystore; nil for nothing to do.
 	opened func(context.Context, *keystore.Keystore) error
 	// ready is called once requests are served.
@@ -78,7 +84,7 @@ func files(ctx context.Context, c *config.Config, gateways noon.Destinations, is
 	if err != nil {
 		return keystore.Config{}, err
 	}
-	next, err := nextRootKey(c)
+	next, err := nextRootKey(ctx, c.NextRootKey)
 	if err != nil {
 		return keystore.Config{}, fmt.Errorf("next_root_key: %w", err)
 	}
@@ -105,6 +111,9 @@ func (d daemon) run(ctx context.Context) (err error) {
 		return explain(notYet(err))
 	}
 	defer func() { err = errors.Join(err, kc.Store.Close()) }()
+	if d.next != nil {
+		*d.next = coming{d.config.NextRootKey, kc.NextRootKey}
+	}
 	var seen observed
 	m := metrics.New(version.Version, seen.state)
 	d.serving.Metrics, d.serving.Noon, d.serving.CopyLost = m, d.noon, seen.copyLost

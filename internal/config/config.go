@@ -226,7 +226,7 @@ func refuseNulls(n *yaml.Node) error {
 
 // resolve makes paths absolute, in their one spelling.
 func (c *Config) resolve(dir string) {
-	for _, p := range append(append(c.TLS.paths(), c.RootKey.paths()...), &c.Store, &c.Anchor, &c.NextRootKey.File, &c.Audit.Dir, &c.Socket.Path, &c.AdminSocket.Path, &c.Noon.CAFile, &c.Tracing.CAFile) {
+	for _, p := range append(slices.Concat(c.TLS.paths(), c.RootKey.paths(), c.NextRootKey.paths()), &c.Store, &c.Anchor, &c.Audit.Dir, &c.Socket.Path, &c.AdminSocket.Path, &c.Noon.CAFile, &c.Tracing.CAFile) {
 		switch {
 		case *p == "":
 		case filepath.IsAbs(*p):
@@ -265,8 +265,6 @@ func (c *Config) check(tree *yaml.Node) error {
 	switch {
 	case c.Store == c.Anchor:
 		return fault([]any{"anchor"}, "it is the same file as store")
-	case c.NextRootKey.File != "" && (c.NextRootKey.File == c.Store || c.NextRootKey.File == c.Anchor || c.NextRootKey.File == c.RootKey.File):
-		return fault([]any{"next_root_key", "file"}, "it is the same file as store, anchor or root_key.file")
 	case c.Socket.Path == c.AdminSocket.Path:
 		return fault([]any{"admin_socket", "path"}, "it is the same as socket.path; operators have a socket of their own")
 	case c.Limits.MaxMessageBytes < 4096 || c.Limits.MaxMessageBytes > 64<<20:
@@ -300,7 +298,10 @@ func (c *Config) check(tree *yaml.Node) error {
 			return fault([]any{"noon", "base_urls", i}, "%w", err)
 		}
 	}
-	if err := c.RootKey.check(tree, c.Store, c.Anchor, fault); err != nil {
+	if err := c.RootKey.check("root_key", tree, c.Store, c.Anchor, fault); err != nil {
+		return err
+	}
+	if err := c.NextRootKey.check(tree, c.RootKey, c.Store, c.Anchor, fault); err != nil {
 		return err
 	}
 	if err := c.Audit.check(fault); err != nil {
@@ -319,6 +320,7 @@ func defaults() Config {
 		AdminSocket:     Socket{Mode: 0o600},
 		Limits:          Limits{MaxMessageBytes: 4 << 20, MaxConcurrentStreams: 256, MaxConcurrentCalls: 1024, MaxRefusals: 1000, RefusalsPerSecond: 50},
 		RootKey:         defaultRootKey(),
+		NextRootKey:     defaultNextRootKey(),
 		Audit:           Audit{Timeout: Duration(5 * time.Second), MaxFileBytes: 64 << 20, MaxFileAge: Duration(24 * time.Hour)},
 		Noon:            Noon{SessionLife: Duration(noon.DefaultLife), Timeout: Duration(noon.DefaultTimeout)},
 		Tracing:         Tracing{SampleRatio: 0.01},

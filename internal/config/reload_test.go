@@ -38,6 +38,7 @@ func TestAChangeIsTakenOverOrNeedsARestart(t *testing.T) {
 		{"nothing", withTLS, nil},
 		{"a default that is written out", withTLS + "log_level: info\nreflection: false\n", nil},
 		{"what is taken over", replaced("0A1B2C", "0A1B2D") + "administrators: [unix:uid=1]\nlog_level: warn\nshutdown_timeout: 5s\n", nil},
+		{"a next root key of another provider", withTLS + "next_root_key: {kms: {socket: kms.sock}}\n", nil},
 		{"a TLS file of another name", replaced("cert.pem", "other.pem"), nil},
 		{"another store", replaced("keys.db", "other.db"), []string{"store"}},
 		{"another port", replaced("8443", "8444"), []string{"tls.address"}},

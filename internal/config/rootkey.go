@@ -26,11 +26,47 @@ type RootKey struct {
 	RecoveryPublicKey string `yaml:"recovery_public_key"`
 }
 
-// NextRootKey is a root key to come.
+// NextRootKey is a root key to come: one provider as under RootKey, or none. Default: none, and then only the data key is new after
+// a rotation.
 type NextRootKey struct {
-	// File is a root key file as `signerd root-key FILE` makes it, with the modes of RootKey.File. Default: none, and then only
-	// the data key is new after a rotation.
+	// File is a root key file as `signerd root-key FILE` makes it, with the modes of RootKey.File.
 	File string `yaml:"file"`
+	// Passphrase makes the root key from a passphrase, with parameters as `signerd root-key --passphrase FILE` makes them. FD and
+	// Terminal are asked at start alone.
+	Passphrase Passphrase `yaml:"passphrase"`
+	// KMS asks a plugin that speaks the Kubernetes KMS v2 protocol.
+	KMS KMS `yaml:"kms"`
+	// Transit asks a Vault or an OpenBao.
+	Transit Transit `yaml:"transit"`
+}
+
+// RootKey is the root key to come as it stands once it is in use.
+func (n NextRootKey) RootKey() RootKey {
+	return RootKey{File: n.File, Passphrase: n.Passphrase, KMS: n.KMS, Transit: n.Transit}
+}
+
+func (n *NextRootKey) paths() []*string {
+	return []*string{&n.File, &n.Passphrase.Parameters, &n.KMS.Socket, &n.Transit.TokenFile, &n.Transit.CAFile}
+}
+
+// check is asked after the root key's own.
+func (n NextRootKey) check(tree *yaml.Node, current RootKey, store, anchor string, fault func(path []any, format string, args ...any) error) error {
+	const section = "next_root_key"
+	if find(tree, section) == nil {
+		return nil
+	}
+	next := n.RootKey()
+	if err := next.check(section, tree, store, anchor, fault); err != nil {
+		return err
+	}
+	made := next.MadeByInit()
+	if made != "" && made == current.MadeByInit() {
+		return fault(next.madeAt(section), "it is the same file as root_key's")
+	}
+	if n.Passphrase.FD != NoFD && n.Passphrase.FD == current.Passphrase.FD {
+		return fault([]any{section, "passphrase", "fd"}, "it is the same as root_key's, which is read to its end")
+	}
+	return nil
 }
 
 // Passphrase says where a passphrase comes from. Exactly one of Credential, FD and Terminal is set.
@@ -72,6 +108,11 @@ type Transit struct {
 	Timeout Duration `yaml:"timeout"`
 }
 
+func defaultNextRootKey() NextRootKey {
+	r := defaultRootKey()
+	return NextRootKey{Passphrase: r.Passphrase, KMS: r.KMS, Transit: r.Transit}
+}
+
 func defaultRootKey() RootKey {
 	const timeout = Duration(10 * time.Second)
 	return RootKey{Passphrase: Passphrase{FD: NoFD}, KMS: KMS{Timeout: timeout}, Transit: Transit{Mount: "transit", Timeout: timeout}}
@@ -92,18 +133,26 @@ func (r *RootKey) paths() []*string {
 // maxSocketPath is what fits into the kernel's address of a Unix socket.
 const maxSocketPath = 107
 
-func (r RootKey) check(tree *yaml.Node, store, anchor string, fault func(path []any, format string, args ...any) error) error {
+// madeAt is where the section names the file of MadeByInit.
+func (r RootKey) madeAt(section string) []any {
+	if r.File != "" {
+		return []any{section, "file"}
+	}
+	return []any{section, "passphrase", "parameters"}
+}
+
+func (r RootKey) check(section string, tree *yaml.Node, store, anchor string, fault func(path []any, format string, args ...any) error) error {
 	providers := []string{"file", "passphrase", "kms", "transit"}
 	var named []string
 	for _, p := range providers {
-		if find(tree, "root_key", p) != nil {
+		if find(tree, section, p) != nil {
 			named = append(named, p)
 		}
 	}
 	if len(named) != 1 {
-		return fault([]any{"root_key"}, "name one provider of %s; it has %d", strings.Join(providers, ", "), len(named))
+		return fault([]any{section}, "name one provider of %s; it has %d", strings.Join(providers, ", "), len(named))
 	}
-	at := func(steps ...any) []any { return append([]any{"root_key"}, steps...) }
+	at := func(steps ...any) []any { return append([]any{section}, steps...) }
 	var err error
 	switch named[0] {
 	case "file":
@@ -111,25 +160,21 @@ func (r RootKey) check(tree *yaml.Node, store, anchor string, fault func(path []
 			err = fault(at("file"), "it is required")
 		}
 	case "passphrase":
-		err = r.Passphrase.check(at, tree, fault)
+		err = r.Passphrase.check(at, find(tree, section, "passphrase", "fd") != nil, fault)
 	case "kms":
 		err = r.KMS.check(at, fault)
 	case "transit":
 		err = r.Transit.check(at, fault)
 	}
 	if made := r.MadeByInit(); err == nil && (made == store || made == anchor) {
-		path := at("file")
-		if r.File == "" {
-			path = at("passphrase", "parameters")
-		}
-		err = fault(path, "it is the same file as store or anchor")
+		err = fault(r.madeAt(section), "it is the same file as store or anchor")
 	}
 	return err
 }
 
-func (p Passphrase) check(at func(...any) []any, tree *yaml.Node, fault func(path []any, format string, args ...any) error) error {
+func (p Passphrase) check(at func(...any) []any, hasFD bool, fault func(path []any, format string, args ...any) error) error {
 	sources := 0
-	for _, set := range []bool{p.Credential != "", find(tree, "root_key", "passphrase", "fd") != nil, p.Terminal} {
+	for _, set := range []bool{p.Credential != "", hasFD, p.Terminal} {
 		if set {
 			sources++
 		}

@@ -65,8 +65,8 @@ const ControllingTerminal = "/dev/tty"
 // ErrDifferent says that a new passphrase was typed differently the second time.
 var ErrDifferent = errors.New("the two passphrases are not the same")
 
-// PassphraseFromTerminal asks for a passphrase at a terminal that does not show it, twice if it is a new one. It ends with ctx.
-func PassphraseFromTerminal(ctx context.Context, terminal string, isNew bool) (secret.Bytes, error) {
+// PassphraseFromTerminal asks for the passphrase of what at a terminal that does not show it, twice if it is a new one. It ends with ctx.
+func PassphraseFromTerminal(ctx context.Context, terminal, what string, isNew bool) (secret.Bytes, error) {
 	tty, err := os.OpenFile(terminal, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return secret.Bytes{}, fmt.Errorf("asking for the passphrase: %w", err)
@@ -79,7 +79,7 @@ func PassphraseFromTerminal(ctx context.Context, terminal string, isNew bool) (s
 	defer restore()
 	stop := context.AfterFunc(ctx, func() { _ = tty.SetReadDeadline(time.Unix(0, 1)) })
 	defer stop()
-	first, err := ask(ctx, tty, "signerd root key passphrase: ")
+	first, err := ask(ctx, tty, "signerd "+what+" passphrase: ")
 	if err != nil || !isNew {
 		return first, err
 	}

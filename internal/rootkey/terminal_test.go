@@ -67,7 +67,7 @@ func TestAPassphraseIsTypedUnseenAndTwiceIfItIsNew(t *testing.T) {
 			}
 			done := make(chan result, 1)
 			go func() {
-				p, err := rootkey.PassphraseFromTerminal(t.Context(), path, tt.isNew)
+				p, err := rootkey.PassphraseFromTerminal(t.Context(), path, "root key", tt.isNew)
 				done <- result{p, err}
 			}()
 			seen := bufio.NewReader(person)
@@ -103,7 +103,7 @@ func TestAskingAtATerminalEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		_, err := rootkey.PassphraseFromTerminal(ctx, path, false)
+		_, err := rootkey.PassphraseFromTerminal(ctx, path, "root key", false)
 		done <- err
 	}()
 	if _, err := bufio.NewReader(person).ReadString(':'); err != nil {
@@ -118,7 +118,7 @@ func TestAskingAtATerminalEndsWithItsContext(t *testing.T) {
 func TestAFileIsNoTerminal(t *testing.T) {
 	path, _ := newKey(t)
 	must(t, os.Chmod(path, 0o600))
-	if _, err := rootkey.PassphraseFromTerminal(t.Context(), path, false); err == nil {
+	if _, err := rootkey.PassphraseFromTerminal(t.Context(), path, "root key", false); err == nil {
 		t.Error("a passphrase is read from it")
 	}
 }

@@ -48,6 +48,13 @@ const victimFolder = "SIGNERD_TEST_CRASH_FOLDER"
 const roundsPerStore = 10
 
 func TestMain(m *testing.M) {
+	if name := os.Getenv(operationVariable); name != "" {
+		if err := beOperation(os.Getenv(victimFolder), name); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if dir := os.Getenv(victimFolder); dir != "" {
 		fmt.Fprintln(os.Stderr, beVictim(dir))
 		os.Exit(1)

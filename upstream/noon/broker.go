@@ -138,6 +138,7 @@ func (b *Broker) decide(e *entry, account Account, c *Credential, rejected strin
 	if !e.admit(account, identityOf(account, c)) {
 		return nil, nil, ErrKeyChanged
 	}
+	e.adopt(account, now)
 	session := e.usable(now)
 	switch {
 	case session != nil && session.ID != rejected:
@@ -199,7 +200,8 @@ func (b *Broker) exchange(e *entry, f *flight) (*Session, error) {
 	return b.login(e, f)
 }
 
-// login makes one login, which the limits have been charged for, and keeps what it gave.
+// login makes one login, which the limits have been charged for, and keeps what it gave; not that of a proof, which is none of
+// the entry's flight.
 func (b *Broker) login(e *entry, f *flight) (*Session, error) {
 	ended, err := b.config.LoginStarting(f.account)
 	if err != nil {
@@ -259,7 +261,7 @@ func (b *Broker) Drop(key string, generation uint64) {
 	}
 }
 
-// Abandon gives up every exchange that is under way: those who wait for it get ErrKeyChanged at once, and what it brings is not
+// Abandon gives up every exchange that is under way, proofs too: those who wait for it get ErrKeyChanged at once, and what it brings is not
 // kept. Sessions that are kept stay.
 func (b *Broker) Abandon() {
 	b.entries.Range(func(_, value any) bool {

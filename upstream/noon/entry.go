@@ -3,6 +3,7 @@ package noon
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,7 @@ type entry struct {
 	dropped    uint64   // callers that know only older generations get nothing
 	flight     *flight  // the exchange under way, if any
 	verdict    verdict
+	proofs     map[*flight]struct{} // logins with versions that do not sign yet; see Proof
 }
 
 // identity is what a session belongs to. A key's other changes, of labels or of versions beside the active one, are
@@ -70,7 +72,8 @@ func (e *entry) admit(account Account, id identity) bool {
 		return false
 	default:
 		e.current.Store(nil)
-		e.identity, e.generation, e.flight, e.verdict = id, account.Generation, nil, verdict{}
+		e.giveUpFlight()
+		e.identity, e.generation, e.verdict = id, account.Generation, verdict{}
 	}
 	return true
 }
@@ -84,18 +87,32 @@ func (e *entry) drop(generation uint64) {
 		e.current.Store(nil)
 	}
 	if e.flight != nil && e.flight.account.Generation < generation {
-		e.flight = nil
+		e.giveUpFlight()
+	}
+	for f := range e.proofs {
+		if f.account.Generation < generation {
+			f.giveUp()
+			delete(e.proofs, f)
+		}
 	}
 }
 
-// abandon gives up the exchange under way: its callers are told at once, and what it brings is not kept.
+// abandon gives up every exchange under way.
 func (e *entry) abandon() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if f := e.flight; f != nil {
+	e.giveUpFlight()
+	for f := range e.proofs {
+		f.giveUp()
+	}
+	maps.DeleteFunc(e.proofs, func(f *flight, _ struct{}) bool { return f.abandoned })
+}
+
+// giveUpFlight tells the callers that wait for it at once. The caller holds e.mu.
+func (e *entry) giveUpFlight() {
+	if e.flight != nil {
+		e.flight.giveUp()
 		e.flight = nil
-		f.err, f.abandoned = ErrKeyChanged, true
-		close(f.done)
 	}
 }
 
@@ -116,18 +133,14 @@ func (e *entry) keep(f *flight, s *Session) {
 	}
 }
 
-// landed ends a flight, and gives its waiters nothing if the key has become another meanwhile.
+// landed ends a flight. One that was given up, because the key has become another meanwhile, gave its waiters nothing.
 func (e *entry) landed(f *flight, s *Session, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if f.abandoned {
 		return
 	}
-	if e.flight == f {
-		e.flight = nil
-	} else {
-		s, err = nil, ErrKeyChanged
-	}
+	e.flight = nil
 	f.session, f.err = s, err
 	close(f.done)
 }

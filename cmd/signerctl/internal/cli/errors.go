@@ -52,7 +52,7 @@ func (f *failure) report(w io.Writer) {
 	if call, ok := errors.AsType[*callError](f.err); ok {
 		message, violations, hint = call.explain(f.key)
 		if own, ok := f.hints[call.reason()]; ok {
-			hint = own
+			hint = call.fill(own, f.key)
 		}
 	}
 	_, _ = fmt.Fprintf(w, "signerctl: %s: %s\n", plain(f.what), plain(message))
@@ -113,24 +113,30 @@ var reasonHints = map[string]string{
 
 // explain says what to print: the message, the wrong fields, and what to do.
 func (e *callError) explain(key string) (message string, violations []*errdetails.BadRequest_FieldViolation, hint string) {
-	info, wait := e.info(), "later"
 	for _, detail := range e.status.Details() {
-		switch d := detail.(type) {
-		case *errdetails.BadRequest:
+		if d, ok := detail.(*errdetails.BadRequest); ok {
 			violations = d.GetFieldViolations()
-		case *errdetails.RetryInfo:
-			wait = formatWait(d.GetRetryDelay().AsDuration())
 		}
 	}
-	if info == nil {
+	if e.info() == nil {
 		message, hint = e.explainTransport()
 		return message, violations, hint
+	}
+	return e.status.Message(), violations, e.fill(reasonHints[e.reason()], key)
+}
+
+// fill puts what the error says into a hint.
+func (e *callError) fill(hint, key string) string {
+	wait := "later"
+	for _, detail := range e.status.Details() {
+		if d, ok := detail.(*errdetails.RetryInfo); ok {
+			wait = formatWait(d.GetRetryDelay().AsDuration())
+		}
 	}
 	if key == "" {
 		key = "NAME"
 	}
-	fill := strings.NewReplacer("{key}", key, "{record}", info.GetMetadata()["record_id"], "{wait}", wait)
-	return e.status.Message(), violations, fill.Replace(reasonHints[info.GetReason()])
+	return strings.NewReplacer("{key}", key, "{record}", e.info().GetMetadata()["record_id"], "{wait}", wait).Replace(hint)
 }
 
 // info is nil for errors that signerd's own code did not make.

@@ -18,7 +18,8 @@ func (a *app) keyActivate() *cobra.Command {
 	var output *choice
 	var apiKey, sealed file
 	var expires *expiry
-	use := "activate NAME --version N [--api-key FILE | --sealed FILE] [--expires TIME] [--generation N]"
+	var withoutLogin *bool
+	use := "activate NAME --version N [--api-key FILE | --sealed FILE] [--expires TIME] [--without-login] [--generation N]"
 	cmd := command(use, "Make a version the one that signs", positional("NAME"), func(cmd *cobra.Command, args []string) error {
 		if apiKey.given() && sealed.given() {
 			return &usageError{message: "--sealed holds the API key: no --api-key goes with it"}
@@ -28,7 +29,8 @@ func (a *app) keyActivate() *cobra.Command {
 			return err
 		}
 		defer conn.Close()
-		req := &adminv1.ActivateKeyVersionRequest{Name: args[0], Version: *version, Generation: *generation, ExpireTime: expires.message()}
+		req := &adminv1.ActivateKeyVersionRequest{Name: args[0], Version: *version, Generation: *generation, ExpireTime: expires.message(),
+			SkipLogin: *withoutLogin}
 		switch {
 		case apiKey.given():
 			s, err := a.readSecret(&apiKey)
@@ -43,24 +45,49 @@ func (a *app) keyActivate() *cobra.Command {
 		}
 		resp, err := adminv1.NewKeyServiceClient(conn).ActivateKeyVersion(cmd.Context(), req)
 		if err != nil {
-			return &failure{what: fmt.Sprintf("activating version %d of key %s", *version, args[0]), key: args[0], err: err}
+			return &failure{what: fmt.Sprintf("activating version %d of key %s", *version, args[0]), key: args[0], err: err, hints: unprovenHints}
 		}
 		a.tell("note", resp.GetNotes()...)
 		if !resp.GetKey().GetEnabled() {
 			a.tell("note", "the key itself is disabled: `signerctl key enable "+args[0]+"` lets it sign")
 		}
+		if *withoutLogin {
+			a.tell("note", "no login has proven it: `signerctl session noon "+args[0]+"` tells whether the partner takes it")
+		}
 		return a.print(output, resp, func(w io.Writer) {
+			if resp.GetLoggedIn() {
+				_, _ = fmt.Fprintf(w, "Version %d of key %s has logged in at the partner.\n", *version, args[0])
+			}
 			_, _ = fmt.Fprintf(w, "Version %d of key %s is active (generation %d).\n", *version, args[0], resp.GetKey().GetGeneration())
 		})
 	})
+	cmd.Long = longActivate
 	version = cmd.Flags().Uint32("version", 0, "version `N`")
 	require(cmd, "version")
 	fileVar(cmd.Flags(), &apiKey, "api-key", "the API key that the partner gave for a pending version")
 	fileVar(cmd.Flags(), &sealed, "sealed", "the same, as \"signerctl seal\" made it for a ticket of \"signerctl import-ticket NAME --version N\"")
 	expires = expiresFlag(cmd)
+	withoutLogin = cmd.Flags().Bool("without-login", false, "do not prove the version by a login first (noon)")
 	generation = generationFlag(cmd)
 	output = outputFlag(cmd, formatText, formatJSON)
 	return cmd
+}
+
+const longActivate = `Make a version the one that signs, from the next request on.
+
+A Noon version first logs in at the partner, and becomes active only if the partner took it: otherwise nothing changes. Callers get
+that login's session next. --without-login activates it all the same, on record.
+
+An earlier version is activated in the same way, as long as it is ENABLED.
+
+A FILE of "-" is standard input.`
+
+// unprovenHints are for a version whose login failed, and which is not active therefore.
+var unprovenHints = map[string]string{
+	"UPSTREAM_REJECTED_CREDENTIAL": "the version that was active still is. See in the partner's console whether this one's key is there and active; it may be tried again {wait}",
+	"UPSTREAM_UNAVAILABLE":         "the version that was active still is. The partner is down, slow or out of signerd's reach; try again {wait}, or see --without-login",
+	"RATE_LIMITED":                 "nothing has changed; try again {wait}",
+	"FROZEN":                       "no login is sent while all signing is stopped, and nothing has changed; `signerctl unfreeze`, or see --without-login",
 }
 
 // changed is what the answers to changes have in common.

@@ -220,6 +220,24 @@ func TestKeyActivate(t *testing.T) {
 	f.wantRequests(t, &adminv1.ActivateKeyVersionRequest{Name: "orders", Version: 2, ApiKey: []byte("apikey_sandbox_x"), Generation: 6})
 }
 
+func TestKeyActivateTellsOfTheLogin(t *testing.T) {
+	f := serve(t, answers{"ActivateKeyVersion": give(&adminv1.ActivateKeyVersionResponse{Key: ordersKey(), LoggedIn: true})})
+	f.run(t, "", "key", "activate", "orders", "--version", "2").want(t, 0,
+		"Version 2 of key orders has logged in at the partner.\nVersion 2 of key orders is active (generation 7).\n", "")
+	f = serve(t, answers{"ActivateKeyVersion": give(&adminv1.ActivateKeyVersionResponse{Key: ordersKey()})})
+	f.run(t, "", "key", "activate", "orders", "--version", "2", "--without-login").want(t, 0,
+		"Version 2 of key orders is active (generation 7).\n",
+		"note: no login has proven it: `signerctl session noon orders` tells whether the partner takes it\n")
+	f.wantRequests(t, &adminv1.ActivateKeyVersionRequest{Name: "orders", Version: 2, SkipLogin: true})
+}
+
+func TestKeyActivateSaysThatNothingChangedWhenTheLoginFails(t *testing.T) {
+	f := serve(t, answers{"ActivateKeyVersion": refuse(codes.FailedPrecondition, "UPSTREAM_REJECTED_CREDENTIAL", "Noon refuses it")})
+	f.run(t, "", "key", "activate", "orders", "--version", "2").want(t, 1, "",
+		"signerctl: activating version 2 of key orders: Noon refuses it\nhint: the version that was active still is. "+
+			"See in the partner's console whether this one's key is there and active; it may be tried again later\n")
+}
+
 func TestKeyActivateTellsWhenTheKeyIsDisabled(t *testing.T) {
 	f := serve(t, answers{"ActivateKeyVersion": give(&adminv1.ActivateKeyVersionResponse{Key: nobaKey()})})
 	f.run(t, "", "key", "activate", "refunds", "--version", "1").want(t, 0,

@@ -12,7 +12,7 @@ import (
 )
 
 const longRootKeyRotate = `Seal every record of the store anew, while signerd serves: under a new data key, wrapped by the root key that the
-configuration names as next_root_key, or without one by the root key in use.
+configuration names as next_root_key, of whichever provider, or without one by the root key in use.
 
 After it neither the old root key nor the old data keys open anything in the store. Copies of the store that were made before
 still open with the old root key: keep it as long as you keep them, and make a new backup now. Once it is done, name the new

@@ -74,6 +74,10 @@ func writeStatus(w io.Writer, s *adminv1.GetStatusResponse) {
 	if s.GetAuditWarning() != "" {
 		rows = append(rows, []string{"Audit warning:", s.GetAuditWarning()})
 	}
+	if s.GetStoreWarning() != "" {
+		rows = append(rows, []string{"Store warning:", s.GetStoreWarning()},
+			[]string{"", "Its file may still hold what was destroyed, or sealed for an old root key; signerd tries again every minute"})
+	}
 	if lost := s.GetAuditCopyLost(); lost > 0 {
 		rows = append(rows, []string{"Audit copy:", quantity(lost, "record") + " lost since the start, of the second sink alone"})
 	}

@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	usageActivate   = "usage: signerctl key activate NAME --version N [--api-key FILE | --sealed FILE] [--expires TIME] [--generation N]\n"
+	usageActivate   = "usage: signerctl key activate NAME --version N [--api-key FILE | --sealed FILE] [--expires TIME] [--without-login] [--generation N]\n"
 	usageImport     = "usage: signerctl key import NAME --scheme noah|noba|noon --env sandbox|prod FILES [--expires TIME] [--label K=V ...]\n"
 	usageTicket     = "usage: signerctl import-ticket NAME --scheme noah|noba|noon --env sandbox|prod | --new-version | --version N [--ttl 1h] [-o text|json]\nhint: `signerctl import-ticket --help` tells more\n"
 	usageLabel      = "usage: signerctl key label NAME K=V|K- ... [--generation N]\n"

@@ -1699,12 +1699,14 @@ type ActivateKeyVersionRequest struct {
 	Version uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// The API key that the partner gave for a PENDING version; refused for any other.
 	ApiKey []byte `protobuf:"bytes,3,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
-	// The generation the change was decided on; 0 for any.
+	// The generation the change was decided on; 0 for any, but with a login none that came after the login began.
 	Generation uint64 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
 	// In place of api_key: the same, sealed for an import ticket for the API key of this version. It opens once.
 	Sealed []byte `protobuf:"bytes,5,opt,name=sealed,proto3" json:"sealed,omitempty"`
 	// When the partner will no longer take the version, such as the end of the API key. Absent leaves what is known.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Activate a Noon version without proving it by a login. On record; refused for other partners' keys.
+	SkipLogin     bool `protobuf:"varint,7,opt,name=skip_login,json=skipLogin,proto3" json:"skip_login,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1781,13 +1783,22 @@ func (x *ActivateKeyVersionRequest) GetExpireTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ActivateKeyVersionRequest) GetSkipLogin() bool {
+	if x != nil {
+		return x.SkipLogin
+	}
+	return false
+}
+
 // ActivateKeyVersionResponse tells the outcome.
 type ActivateKeyVersionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The key as it is now.
 	Key *Key `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// What was changed in the API key on the way in; never the API key.
-	Notes         []string `protobuf:"bytes,2,rep,name=notes,proto3" json:"notes,omitempty"`
+	Notes []string `protobuf:"bytes,2,rep,name=notes,proto3" json:"notes,omitempty"`
+	// The version was proven by a login at the partner, whose session callers get next.
+	LoggedIn      bool `protobuf:"varint,3,opt,name=logged_in,json=loggedIn,proto3" json:"logged_in,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1834,6 +1845,13 @@ func (x *ActivateKeyVersionResponse) GetNotes() []string {
 		return x.Notes
 	}
 	return nil
+}
+
+func (x *ActivateKeyVersionResponse) GetLoggedIn() bool {
+	if x != nil {
+		return x.LoggedIn
+	}
+	return false
 }
 
 // EnableKeyVersionRequest names a version.
@@ -2697,7 +2715,7 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"\x18ImportKeyVersionResponse\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.signerd.admin.v1.KeyR\x03key\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x14\n" +
-	"\x05notes\x18\x03 \x03(\tR\x05notes\"\xa3\x02\n" +
+	"\x05notes\x18\x03 \x03(\tR\x05notes\"\xc2\x02\n" +
 	"\x19ActivateKeyVersionRequest\x12?\n" +
 	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12!\n" +
 	"\aversion\x18\x02 \x01(\rB\a\xbaH\x04*\x02(\x01R\aversion\x12\"\n" +
@@ -2707,10 +2725,13 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"generation\x12!\n" +
 	"\x06sealed\x18\x05 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x06sealed\x12;\n" +
 	"\vexpire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"[\n" +
+	"expireTime\x12\x1d\n" +
+	"\n" +
+	"skip_login\x18\a \x01(\bR\tskipLogin\"x\n" +
 	"\x1aActivateKeyVersionResponse\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.signerd.admin.v1.KeyR\x03key\x12\x14\n" +
-	"\x05notes\x18\x02 \x03(\tR\x05notes\"\x9d\x01\n" +
+	"\x05notes\x18\x02 \x03(\tR\x05notes\x12\x1b\n" +
+	"\tlogged_in\x18\x03 \x01(\bR\bloggedIn\"\x9d\x01\n" +
 	"\x17EnableKeyVersionRequest\x12?\n" +
 	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12!\n" +
 	"\aversion\x18\x02 \x01(\rB\a\xbaH\x04*\x02(\x01R\aversion\x12\x1e\n" +

@@ -75,6 +75,7 @@ type KeyServiceClient interface {
 	// missing, and not active.
 	ImportKeyVersion(ctx context.Context, in *ImportKeyVersionRequest, opts ...grpc.CallOption) (*ImportKeyVersionResponse, error)
 	// ActivateKeyVersion makes a version the one that signs; with an API key it completes a PENDING one in the same step.
+	// A Noon version is first proven by a login: one that Noon refuses, or cannot answer, changes nothing.
 	ActivateKeyVersion(ctx context.Context, in *ActivateKeyVersionRequest, opts ...grpc.CallOption) (*ActivateKeyVersionResponse, error)
 	// EnableKeyVersion makes a DISABLED version usable again. It does not activate it.
 	EnableKeyVersion(ctx context.Context, in *EnableKeyVersionRequest, opts ...grpc.CallOption) (*EnableKeyVersionResponse, error)
@@ -304,6 +305,7 @@ type KeyServiceServer interface {
 	// missing, and not active.
 	ImportKeyVersion(context.Context, *ImportKeyVersionRequest) (*ImportKeyVersionResponse, error)
 	// ActivateKeyVersion makes a version the one that signs; with an API key it completes a PENDING one in the same step.
+	// A Noon version is first proven by a login: one that Noon refuses, or cannot answer, changes nothing.
 	ActivateKeyVersion(context.Context, *ActivateKeyVersionRequest) (*ActivateKeyVersionResponse, error)
 	// EnableKeyVersion makes a DISABLED version usable again. It does not activate it.
 	EnableKeyVersion(context.Context, *EnableKeyVersionRequest) (*EnableKeyVersionResponse, error)

@@ -198,7 +198,10 @@ type GetStatusResponse struct {
 	// How far the process keeps to FIPS 140-3: "off", "on", or "only", where whatever its module does not do is refused.
 	Fips140 string `protobuf:"bytes,40,opt,name=fips140,proto3" json:"fips140,omitempty"`
 	// The version of the Go Cryptographic Module in force, such as "v1.0.0"; "latest" for that of the Go release.
-	CryptoModule  string `protobuf:"bytes,41,opt,name=crypto_module,json=cryptoModule,proto3" json:"crypto_module,omitempty"`
+	CryptoModule string `protobuf:"bytes,41,opt,name=crypto_module,json=cryptoModule,proto3" json:"crypto_module,omitempty"`
+	// Why unused parts of the store's file may still hold what was destroyed, or sealed for an old root key; empty if they do not.
+	// signerd compacts the file again every minute.
+	StoreWarning  string `protobuf:"bytes,50,opt,name=store_warning,json=storeWarning,proto3" json:"store_warning,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -411,6 +414,13 @@ func (x *GetStatusResponse) GetFips140() string {
 func (x *GetStatusResponse) GetCryptoModule() string {
 	if x != nil {
 		return x.CryptoModule
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetStoreWarning() string {
+	if x != nil {
+		return x.StoreWarning
 	}
 	return ""
 }
@@ -799,7 +809,7 @@ const file_signerd_admin_v1_system_proto_rawDesc = "" +
 	"\rBackupRequest\"$\n" +
 	"\x0eBackupResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x12\n" +
-	"\x10GetStatusRequest\"\xcd\b\n" +
+	"\x10GetStatusRequest\"\xf2\b\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aserving\x18\x01 \x01(\bR\aserving\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
@@ -830,7 +840,8 @@ const file_signerd_admin_v1_system_proto_rawDesc = "" +
 	"\x14unused_version_count\x18\" \x01(\rR\x12unusedVersionCount\x12D\n" +
 	"\x10uses_known_since\x18# \x01(\v2\x1a.google.protobuf.TimestampR\x0eusesKnownSince\x12\x18\n" +
 	"\afips140\x18( \x01(\tR\afips140\x12#\n" +
-	"\rcrypto_module\x18) \x01(\tR\fcryptoModule\"\x16\n" +
+	"\rcrypto_module\x18) \x01(\tR\fcryptoModule\x12#\n" +
+	"\rstore_warning\x182 \x01(\tR\fstoreWarning\"\x16\n" +
 	"\x14RotateRootKeyRequest\"a\n" +
 	"\x15RotateRootKeyResponse\x12\x12\n" +
 	"\x04done\x18\x01 \x01(\x04R\x04done\x12\x14\n" +
