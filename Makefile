@@ -36,6 +36,11 @@ test: internal/interop/node_modules/.package-lock.json
 test-fips: internal/interop/node_modules/.package-lock.json
 	GOFIPS140=certified GODEBUG=fips140=only go test -timeout 15m ./...
 
+.PHONY: test-secret
+# What computes with secrets, and the whole program, built as `make secret` builds it.
+test-secret:
+	GOEXPERIMENT=runtimesecret go test -timeout 15m ./internal/secret ./internal/process ./upstream/...
+
 # Without npm the tests that need it say so; with CI=true they fail.
 internal/interop/node_modules/.package-lock.json: internal/interop/package.json internal/interop/package-lock.json internal/interop/.npmrc
 	if command -v npm >/dev/null; then cd internal/interop && npm ci --silent; fi

@@ -249,8 +249,8 @@ func kinds(records []audit.Record) string {
 	return strings.Join(out, " ")
 }
 
-// syncs counts the operations of a disk.
-func syncs(m *disktest.Mem, what string) func() int {
+// syncs counts the operations of a disk, and has each take some of the bubble's time.
+func syncs(m *disktest.Mem, what string, takes time.Duration) func() int {
 	var mu sync.Mutex
 	n := 0
 	m.Fault(func(op disktest.Op) error {
@@ -258,6 +258,7 @@ func syncs(m *disktest.Mem, what string) func() int {
 			mu.Lock()
 			n++
 			mu.Unlock()
+			time.Sleep(takes)
 		}
 		return nil
 	})

@@ -43,7 +43,7 @@ func TestManyCallersAtOnceShareSyncs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := disktest.New()
 		w := newWorld(t, m)
-		n := syncs(m, "sync")
+		n := syncs(m, "sync", time.Millisecond) // so that the others have come meanwhile, whatever the scheduler does
 		l := w.open()
 		before := n()
 		var wg sync.WaitGroup
@@ -69,7 +69,7 @@ func TestACallerAloneWaitsForOneSyncAndNoTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := disktest.New()
 		w := newWorld(t, m)
-		n := syncs(m, "sync")
+		n := syncs(m, "sync", 0)
 		l := w.open()
 		before, began := n(), time.Now()
 		w.must(l, ids("alone", 50)...)

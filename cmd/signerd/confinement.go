@@ -45,6 +45,9 @@ func ownFiles(configFile string, c *config.Config) confine.Files {
 		Write:   []string{c.Audit.Dir},
 		Sockets: []string{filepath.Dir(c.Socket.Path), filepath.Dir(c.AdminSocket.Path)},
 	}
+	if public := c.RootKey.RecoveryPublicKey; public != "" {
+		f.Read = append(f.Read, confine.FolderOf(public)...)
+	}
 	for _, path := range []string{c.Store, c.Anchor} {
 		f.Write = append(f.Write, confine.FolderOf(path)...)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/signerd/signerd/internal/backup"
 	"github.com/signerd/signerd/internal/config"
+	"github.com/signerd/signerd/internal/recovery"
 	"github.com/signerd/signerd/internal/rootkey"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/keystore/bolt"
@@ -141,6 +142,7 @@ var hints = []struct {
 	{bolt.ErrPermissions, "chmod 600 the store's file, and find out who could read it"},
 	{errAnchorPermissions, "chmod 600 the anchor, and find out who could change it"},
 	{errAuditPermissions, "chmod 700 the folder of the audit log and 600 the files in it, and find out who could read or change them"},
+	{recovery.ErrPermissions, "chmod 400 the private half's file, and find out who could read it: with it and a backup they have every key"},
 	{rootkey.ErrPermissions, "chmod 400 the root key's file, and find out who could read it"},
 }
 

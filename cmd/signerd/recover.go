@@ -52,7 +52,7 @@ func recoverStore(ctx context.Context, configFile, recoveryKey string, stdout io
 	}
 	key, err := recovery.OpenPrivate(recoveryKey)
 	if err != nil {
-		return err
+		return explain(err)
 	}
 	public, err := recoveryPublic(c.RootKey)
 	if err != nil {

@@ -36,7 +36,7 @@ func openRootKey(ctx context.Context, c config.RootKey, what string, isNew bool)
 	case c.Transit.Address != "":
 		t := c.Transit
 		return rootkey.NewTransit(rootkey.TransitConfig{
-			Address: t.Address, Mount: t.Mount, Key: t.Key, TokenFile: t.TokenFile, CAFile: t.CAFile, Timeout: time.Duration(t.Timeout),
+			Address: t.Address, Namespace: t.Namespace, Mount: t.Mount, Key: t.Key, TokenFile: t.TokenFile, CAFile: t.CAFile, Timeout: time.Duration(t.Timeout),
 		})
 	}
 	return rootkey.OpenFile(c.File)

@@ -13,6 +13,7 @@ import (
 	"github.com/signerd/signerd/audit"
 	"github.com/signerd/signerd/internal/config"
 	"github.com/signerd/signerd/internal/metrics"
+	"github.com/signerd/signerd/internal/secret"
 	"github.com/signerd/signerd/internal/version"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/keystore/bolt"
@@ -102,7 +103,7 @@ func files(ctx context.Context, c *config.Config, gateways noon.Destinations, is
 
 // run serves until ctx ends, and then drains.
 func (d daemon) run(ctx context.Context) (err error) {
-	d.log.Info("cryptography", "fips140", version.FIPS(), "module", version.Module())
+	d.log.Info("cryptography", "fips140", version.FIPS(), "module", version.Module(), "erasing", secret.Erasing)
 	if err := checkPermissions(d.config); err != nil {
 		return explain(err)
 	}

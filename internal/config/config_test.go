@@ -87,6 +87,8 @@ func TestEveryFaultIsNamedWithFileAndLine(t *testing.T) {
 		{"a transit without a key", rootKey("transit: {address: 'https://vault.example', token_file: t}"), ":3: root_key.transit.key: it is required"},
 		{"a transit key in a folder", rootKey("transit: {address: 'https://vault.example', key: a/b, token_file: t}"), ":3: root_key.transit.key: a key's name has no slash"},
 		{"a transit mount that goes up", rootKey("transit: {address: 'https://vault.example', mount: a/../sys, key: k, token_file: t}"), ":3: root_key.transit.mount: wanted at most"},
+		{"a transit's namespace that ends with a slash", rootKey("transit: {address: 'https://vault.example', namespace: team/, key: k, token_file: t}"), ":3: root_key.transit.namespace: wanted at most"},
+		{"a transit's long namespace", rootKey("transit: {address: 'https://vault.example', namespace: " + strings.Repeat("n", 41) + ", key: k, token_file: t}"), ":3: root_key.transit.namespace: it has 41 bytes, more than 40"},
 		{"a transit without a token", rootKey("transit: {address: 'https://vault.example', key: k}"), ":3: root_key.transit.token_file: it is required"},
 		{"a transit without end", rootKey("transit: {address: 'https://vault.example', key: k, token_file: t, timeout: 1h}"), ":3: root_key.transit.timeout: it is outside 100ms to 1m"},
 		{"a zero that would mean the default", valid + "limits: {max_message_bytes: 0}\n", ":7: limits.max_message_bytes: it is outside"},
@@ -186,8 +188,8 @@ func TestEachProviderOfTheRootKeyHasItsDefaults(t *testing.T) {
 		{"kms: {socket: s}", "", func(dir string, r config.RootKey) bool {
 			return r.KMS == config.KMS{Socket: filepath.Join(dir, "s"), Timeout: patience}
 		}},
-		{"transit: {address: 'https://vault.example:8200', key: k, token_file: t, ca_file: /c}", "", func(dir string, r config.RootKey) bool {
-			return r.Transit == config.Transit{Address: "https://vault.example:8200", Mount: "transit", Key: "k", TokenFile: filepath.Join(dir, "t"), CAFile: "/c", Timeout: patience}
+		{"transit: {address: 'https://vault.example:8200', namespace: team/payments, key: k, token_file: t, ca_file: /c}", "", func(dir string, r config.RootKey) bool {
+			return r.Transit == config.Transit{Address: "https://vault.example:8200", Namespace: "team/payments", Mount: "transit", Key: "k", TokenFile: filepath.Join(dir, "t"), CAFile: "/c", Timeout: patience}
 		}},
 	} {
 		c, path, err := load(t, rootKey(tt.provider))

@@ -96,6 +96,8 @@ type KMS struct {
 type Transit struct {
 	// Address is https://HOST[:PORT]. Required.
 	Address string `yaml:"address"`
+	// Namespace is where the engine is mounted (Vault Enterprise, OpenBao); at most 40 bytes. Default: the root namespace.
+	Namespace string `yaml:"namespace"`
 	// Mount is the path of the engine. Default: transit.
 	Mount string `yaml:"mount"`
 	// Key is the name of the key. Required.
@@ -206,6 +208,14 @@ func (t Transit) check(at func(...any) []any, fault func(path []any, format stri
 	for _, required := range []struct{ name, value string }{{"address", t.Address}, {"mount", t.Mount}, {"key", t.Key}, {"token_file", t.TokenFile}} {
 		if required.value == "" {
 			return fault(at("transit", required.name), "it is required")
+		}
+	}
+	if t.Namespace != "" {
+		if err := rootkey.CheckTransitName(t.Namespace); err != nil {
+			return fault(at("transit", "namespace"), "%w", err)
+		}
+		if n := len(t.Namespace); n > rootkey.MaxTransitNamespace {
+			return fault(at("transit", "namespace"), "it has %d bytes, more than %d", n, rootkey.MaxTransitNamespace)
 		}
 	}
 	var keyFault error

@@ -57,7 +57,8 @@ noon: {base_urls: [%q]}
 		}
 	})
 	t.Run("it logs in at Noon", func(t *testing.T) {
-		s.importKey(t, "noon", "noon", noonAccount(t, gateway, noon.URL))
+		account, _ := noonAccount(t, gateway, noon.URL)
+		s.importKey(t, "noon", "noon", account)
 		_, err := signerdv1.NewSignerServiceClient(s.conn).GetNoonSession(t.Context(), &signerdv1.GetNoonSessionRequest{Key: "noon"})
 		must(t, err)
 	})
@@ -148,7 +149,7 @@ func inode(t *testing.T, path string) uint64 {
 }
 
 // noonAccount is a service account that the local gateway knows.
-func noonAccount(t *testing.T, gateway *partners.Noon, url string) map[string][]byte {
+func noonAccount(t *testing.T, gateway *partners.Noon, url string) (material map[string][]byte, key *rsa.PrivateKey) {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	must(t, err)
@@ -159,5 +160,5 @@ func noonAccount(t *testing.T, gateway *partners.Noon, url string) map[string][]
 	file, err := json.Marshal(map[string]string{"key_id": keyID, "project_code": project, "type": "service_account",
 		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))})
 	must(t, err)
-	return map[string][]byte{"credentials": file, "user_agent": []byte("Process/1.0"), "base_url": []byte(url)}
+	return map[string][]byte{"credentials": file, "user_agent": []byte("Process/1.0"), "base_url": []byte(url)}, key
 }

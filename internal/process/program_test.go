@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,13 +17,20 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
+	"github.com/signerd/signerd/internal/importticket"
 	"github.com/signerd/signerd/internal/scripttest"
 )
 
-// program is the signerd that is tested.
-var program string
+// program is the signerd that is tested, plugin a KMS plugin.
+var program, plugin string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	if as := os.Getenv(role); as != "" {
+		fmt.Fprintln(os.Stderr, become(as, os.Args[1:]))
+		os.Exit(1)
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "sd")
@@ -31,58 +39,91 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	program = filepath.Join(dir, "signerd")
-	// Never with the race detector: it keeps memory of its own.
-	if out, err := exec.Command("go", "build", "-o", program, "github.com/signerd/signerd/cmd/signerd").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building signerd: %v\n%s", err, out)
-		return 1
+	program, plugin = filepath.Join(dir, "signerd"), filepath.Join(dir, "signerd-kms-file")
+	for _, path := range []string{program, plugin} {
+		// Never with the race detector: it keeps memory of its own.
+		if out, err := exec.Command("go", "build", "-o", path, "github.com/signerd/signerd/cmd/"+filepath.Base(path)).CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "building %s: %v\n%s", filepath.Base(path), err, out)
+			return 1
+		}
 	}
 	return m.Run()
 }
 
 // signerd is a running signerd with its files in folders of their own.
 type signerd struct {
-	dir  string
+	dir string
+	// input is what it reads from its standard input, at each start.
+	input string
+	// wrap, if set, is the beginning of the command line that signerd is started with.
+	wrap []string
+	env  []string
 	cmd  *exec.Cmd
 	conn *grpc.ClientConn
 	log  chan string
 }
 
-// start makes a signerd and waits until it serves; more is put at the end of its configuration.
+const keyFile = "{file: root.key}"
+
+// start makes a signerd with a root key file and waits until it serves; more is put at the end of its configuration.
 func start(t *testing.T, more string, prepare func(s *signerd)) *signerd {
+	t.Helper()
+	s := install(t, keyFile, more, prepare)
+	s.launch(t)
+	s.allowEverything(t)
+	return s
+}
+
+// install makes the files of a signerd; rootKey is what the configuration says of the root key.
+func install(t *testing.T, rootKey, more string, prepare func(s *signerd)) *signerd {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sd") // short, for the sockets
 	must(t, err)
 	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
 	s := &signerd{dir: dir}
-	for _, folder := range []string{"etc", "store", "anchor", "log", "run", "tls"} {
+	for _, folder := range []string{"etc", "store", "anchor", "log", "run", "tls", "other"} {
 		must(t, os.Mkdir(s.path(folder), 0o700))
 	}
 	must(t, os.WriteFile(s.path("etc/signerd.yaml"), fmt.Appendf(nil, `store: ../store/keys.db
 anchor: ../anchor/anchor
-root_key: {file: root.key}
+root_key: %s
 socket: {path: ../run/app.sock}
 admin_socket: {path: ../run/admin.sock}
 administrators: ["unix:uid=%d"]
-%s`, os.Geteuid(), more), 0o600))
+%s`, rootKey, os.Geteuid(), more), 0o600))
 	if prepare != nil {
 		prepare(s)
 	}
-	if out, err := exec.CommandContext(t.Context(), program, "init", "--config", s.path("etc/signerd.yaml")).CombinedOutput(); err != nil {
+	cmd := exec.CommandContext(t.Context(), program, "init", "--config", s.path("etc/signerd.yaml"))
+	cmd.Stdin = strings.NewReader(s.input)
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("signerd init: %v\n%s", err, out)
 	}
-	s.launch(t)
-	_, err = adminv1.NewPolicyServiceClient(s.conn).SetPolicy(t.Context(), &adminv1.SetPolicyRequest{Policy: &adminv1.Policy{Rules: []*adminv1.PolicyRule{{
+	return s
+}
+
+func (s *signerd) allowEverything(t *testing.T) {
+	t.Helper()
+	_, err := adminv1.NewPolicyServiceClient(s.conn).SetPolicy(t.Context(), &adminv1.SetPolicyRequest{Policy: &adminv1.Policy{Rules: []*adminv1.PolicyRule{{
 		Name: "everything", Effect: adminv1.PolicyEffect_POLICY_EFFECT_ALLOW, Callers: []string{"*"}, Keys: []string{"*"}, Operations: []string{"*"}}}}})
 	must(t, err)
-	return s
 }
 
 // launch starts the process, and waits until it serves.
 func (s *signerd) launch(t *testing.T) {
 	t.Helper()
+	s.begin(t)
+	must(t, scripttest.WaitServing(s.path("run/admin.sock")))
+}
+
+// begin starts the process.
+func (s *signerd) begin(t *testing.T) {
+	t.Helper()
 	s.log = make(chan string, 10_000)
-	s.cmd = exec.CommandContext(t.Context(), program, "--config", s.path("etc/signerd.yaml"))
+	line := append(slices.Clone(s.wrap), program, "--config", s.path("etc/signerd.yaml"))
+	s.cmd = exec.CommandContext(t.Context(), line[0], line[1:]...)
+	s.cmd.Env, s.cmd.Dir = append(os.Environ(), s.env...), s.path("anchor")
+	s.cmd.Stdin = strings.NewReader(s.input)
 	stderr, err := s.cmd.StderrPipe()
 	must(t, err)
 	must(t, s.cmd.Start())
@@ -92,7 +133,6 @@ func (s *signerd) launch(t *testing.T) {
 			s.log <- scanner.Text()
 		}
 	}()
-	must(t, scripttest.WaitServing(s.path("run/admin.sock")))
 	s.conn, err = grpc.NewClient("unix://"+s.path("run/admin.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	must(t, err)
 	t.Cleanup(func() { _ = s.conn.Close() })
@@ -129,6 +169,20 @@ func (s *signerd) importKey(t *testing.T, name, scheme string, material map[stri
 	t.Helper()
 	_, err := adminv1.NewKeyServiceClient(s.conn).ImportKey(t.Context(), &adminv1.ImportKeyRequest{
 		Name: name, Scheme: scheme, Environment: adminv1.Environment_ENVIRONMENT_SANDBOX, Material: material})
+	must(t, err)
+}
+
+// importSealed has signerd make a ticket, and imports what is sealed for it.
+func (s *signerd) importSealed(t *testing.T, name string, material map[string][]byte) {
+	t.Helper()
+	keys := adminv1.NewKeyServiceClient(s.conn)
+	made, err := keys.CreateImportTicket(t.Context(), &adminv1.CreateImportTicketRequest{Name: name, Scheme: "noba", Environment: adminv1.Environment_ENVIRONMENT_SANDBOX})
+	must(t, err)
+	ticket, err := importticket.Parse(made.GetTicket())
+	must(t, err)
+	file, err := importticket.Seal(ticket, material)
+	must(t, err)
+	_, err = keys.ImportKey(t.Context(), &adminv1.ImportKeyRequest{Name: name, Scheme: "noba", Environment: adminv1.Environment_ENVIRONMENT_SANDBOX, Sealed: file})
 	must(t, err)
 }
 

@@ -15,6 +15,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
 
 	"github.com/signerd/signerd/internal/durable"
 )
@@ -74,7 +77,11 @@ type Public struct{ key hpke.PublicKey }
 
 // OpenPublic reads the file of a public half. Errors: those of reading it, ErrMalformed.
 func OpenPublic(path string) (*Public, error) {
-	b, err := read(path, publicPrefix)
+	line, err := durable.ReadLimited(path, maxFileBytes)
+	if err != nil && !errors.Is(err, durable.ErrTooLarge) {
+		return nil, fmt.Errorf("recovery public key %s: %w", path, err)
+	}
+	b, err := parse(line, publicPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("recovery public key %s: %w", path, err)
 	}
@@ -110,7 +117,12 @@ type Private struct {
 
 // OpenPrivate reads the file of a private half. Errors: those of reading it, ErrMalformed, ErrNotAllowed.
 func OpenPrivate(path string) (*Private, error) {
-	b, err := read(path, privatePrefix)
+	line, err := readOwn(path)
+	defer clear(line)
+	if err != nil {
+		return nil, fmt.Errorf("recovery key %s: %w", path, err)
+	}
+	b, err := parse(line, privatePrefix)
 	defer clear(b)
 	if err != nil {
 		return nil, fmt.Errorf("recovery key %s: %w", path, err)
@@ -141,16 +153,52 @@ func (p *Private) Unwrap(_ context.Context, wrapped []byte) ([]byte, error) {
 	return plaintext, nil
 }
 
-// read gives the bytes of a key; they are the caller's to wipe.
-func read(path, prefix string) ([]byte, error) {
-	line, err := durable.ReadLimited(path, maxFileBytes)
-	defer clear(line)
-	if errors.Is(err, durable.ErrTooLarge) {
-		return nil, ErrMalformed
-	}
+// Errors of OpenPrivate about whose the file is.
+var (
+	// ErrPermissions says that others than the owner may read or write it.
+	ErrPermissions = errors.New("the file of a recovery key's private half must have mode 0400 or 0600")
+	// ErrOwner says that it belongs to another user.
+	ErrOwner = errors.New("the file of a recovery key's private half must belong to the user who uses it, or to root")
+)
+
+// readOwn reads a file that nobody but its owner may read or write. What it gives is the caller's to wipe.
+func readOwn(path string) ([]byte, error) {
+	// Without O_NONBLOCK, opening a pipe would wait for a writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
+	defer func() { _ = f.Close() }()
+	// The open file is looked at, not the path: nothing can be swapped in between.
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkFile(info); err != nil {
+		return nil, err
+	}
+	line, err := durable.ReadAllLimited(f, path, maxFileBytes)
+	if errors.Is(err, durable.ErrTooLarge) {
+		return nil, ErrMalformed
+	}
+	return line, err
+}
+
+func checkFile(info fs.FileInfo) error {
+	if !info.Mode().IsRegular() {
+		return ErrMalformed
+	}
+	if perm := info.Mode().Perm(); perm != 0o400 && perm != 0o600 {
+		return fmt.Errorf("%w; this one has %04o", ErrPermissions, perm)
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Uid != 0 && int(stat.Uid) != os.Geteuid() {
+		return ErrOwner
+	}
+	return nil
+}
+
+// parse gives the bytes of a key in a line; they are the caller's to wipe.
+func parse(line []byte, prefix string) ([]byte, error) {
 	text, ok := bytes.CutPrefix(bytes.TrimRight(line, "\r\n"), []byte(prefix))
 	// The decoder would skip line ends inside.
 	if !ok || bytes.ContainsAny(text, "\r\n") {

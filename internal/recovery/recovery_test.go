@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/signerd/signerd/internal/recovery"
@@ -99,6 +100,34 @@ func TestThePrivateHalfIsForItsOwnerAloneAndDoesNotPrint(t *testing.T) {
 	}
 }
 
+func TestAPrivateHalfThatOthersMayReadOrWriteIsRefused(t *testing.T) {
+	private, _ := pair(t)
+	for mode, want := range map[fs.FileMode]error{
+		0o400: nil, 0o600: nil,
+		0o440: recovery.ErrPermissions, 0o404: recovery.ErrPermissions, 0o640: recovery.ErrPermissions, 0o644: recovery.ErrPermissions,
+		0o620: recovery.ErrPermissions, 0o602: recovery.ErrPermissions, 0o700: recovery.ErrPermissions, 0o777: recovery.ErrPermissions,
+	} {
+		if err := os.Chmod(private, mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := recovery.OpenPrivate(private); !errors.Is(err, want) {
+			t.Errorf("mode %04o: %v, want %v", mode, err, want)
+		}
+	}
+}
+
+func TestAPrivateHalfThatIsNoFileIsRefusedAndNotWaitedFor(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{pipe, filepath.Dir(pipe)} {
+		if _, err := recovery.OpenPrivate(path); !errors.Is(err, recovery.ErrMalformed) {
+			t.Errorf("%s: %v", filepath.Base(path), err)
+		}
+	}
+}
+
 func TestNoFileIsReplaced(t *testing.T) {
 	private, public := pair(t)
 	if err := recovery.Create(private, public+"2"); !errors.Is(err, fs.ErrExist) {
@@ -130,6 +159,9 @@ func TestAFileThatIsNoRecoveryKeyIsRefused(t *testing.T) {
 		if _, err := recovery.OpenPublic(path); !errors.Is(err, recovery.ErrMalformed) {
 			t.Errorf("%s as a public half: %v", name, err)
 		}
+	}
+	if err := os.Chmod(public, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := recovery.OpenPrivate(public); !errors.Is(err, recovery.ErrMalformed) {
 		t.Errorf("the public half as the private one: %v", err)

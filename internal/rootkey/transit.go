@@ -31,6 +31,8 @@ const (
 type TransitConfig struct {
 	// Address is https://HOST[:PORT].
 	Address string
+	// Namespace is where the engine is mounted (Vault Enterprise, OpenBao); empty for the root namespace.
+	Namespace string
 	// Mount is the path of the transit engine, Key the name of the key.
 	Mount, Key string
 	// TokenFile holds a token, read anew for each request.
@@ -58,10 +60,13 @@ func CheckTransitAddress(address string) error {
 
 var transitName = regexp.MustCompile(`^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$`)
 
-// CheckTransitName says what is wrong with the path of a mount, or with the name of a key (which has no slash).
+// MaxTransitNamespace is how long a namespace may be, in bytes: an id has room for it beside mount and key.
+const MaxTransitNamespace = 40
+
+// CheckTransitName says what is wrong with the path of a namespace or a mount, or with the name of a key (which has no slash).
 func CheckTransitName(name string) error {
 	if len(name) > 100 || !transitName.MatchString(name) || strings.Contains("/"+name+"/", "/../") || strings.Contains("/"+name+"/", "/./") {
-		return errors.New("wanted at most 100 letters, digits, dots, dashes, underscores (and slashes, in a mount), neither first nor last a slash")
+		return errors.New("wanted at most 100 letters, digits, dots, dashes, underscores (and slashes, in a mount or a namespace), neither first nor last a slash")
 	}
 	return nil
 }
@@ -85,8 +90,13 @@ func NewTransit(c TransitConfig) (*Transit, error) {
 	}}, nil
 }
 
-// ID implements keystore.RootKey: mount and key name, which stay when the key is rotated or the server moves.
-func (t *Transit) ID() string { return "transit:" + t.config.Mount + "/" + t.config.Key }
+// ID implements keystore.RootKey: namespace, mount and key name, which stay when the key is rotated or the server moves.
+func (t *Transit) ID() string {
+	if t.config.Namespace == "" {
+		return "transit:" + t.config.Mount + "/" + t.config.Key
+	}
+	return "transit:" + t.config.Namespace + "/" + t.config.Mount + "/" + t.config.Key
+}
 
 // Wrap implements keystore.RootKey.
 func (t *Transit) Wrap(ctx context.Context, plaintext []byte) ([]byte, error) {
@@ -155,6 +165,9 @@ func (t *Transit) post(ctx context.Context, operation string, in transitFields) 
 		return out, fmt.Errorf("asking transit: %w", err)
 	}
 	req.Header = http.Header{"X-Vault-Token": {string(token)}, "X-Vault-Request": {"true"}, "Content-Type": {"application/json"}}
+	if t.config.Namespace != "" {
+		req.Header.Set("X-Vault-Namespace", t.config.Namespace)
+	}
 	answer, err := t.client.Do(req)
 	switch {
 	case ctx.Err() != nil:
