@@ -121,6 +121,7 @@ var reasons = map[string]struct {
 	"server.errTicketUnknown":        {errTicketUnknown, "TICKET_REFUSED"},
 	"server.errTicketExpired":        {errTicketExpired, "TICKET_REFUSED"},
 	"server.errTicketOther":          {errTicketOther, "TICKET_REFUSED"},
+	"server.errTicketInUse":          {errTicketInUse, "TICKET_REFUSED"},
 	"server.errTooManyTicket":        {errTooManyTicket, "TOO_MANY_TICKETS"},
 	"importticket.ErrNotAllowed":     {importticket.ErrNotAllowed, "FIPS_REFUSED"},
 	"server.errFrozen":               {errFrozen, "FROZEN"},

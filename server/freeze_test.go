@@ -113,9 +113,31 @@ func TestAFreezeIsTheSameToWhoeverIsDenied(t *testing.T) {
 	if !r.keys.View().Freeze().Frozen {
 		t.Error("a stranger ended it")
 	}
-	// Others as rules say.
-	_, err = r.system.Unfreeze(as(t, operator), &adminv1.UnfreezeRequest{})
+}
+
+func TestAdministratorsAloneEndAFreeze(t *testing.T) {
+	t.Parallel()
+	r := start(t, setup{}) // the operator has a rule for every operation
+	_, err := r.system.Freeze(as(t, operator), &adminv1.FreezeRequest{Reason: "a reason"})
 	must(t, err)
+	_, err = r.system.Unfreeze(as(t, operator), &adminv1.UnfreezeRequest{})
+	r.refused(t, err, codes.PermissionDenied, "DENIED")
+	if !r.keys.View().Freeze().Frozen {
+		t.Error("a rule gave what is the administrators'")
+	}
+	r.unfreeze(t)
+}
+
+func TestAPolicyThatNamesWhatIsForAdministratorsAloneIsRefused(t *testing.T) {
+	t.Parallel()
+	r := start(t, setup{})
+	for _, effect := range []adminv1.PolicyEffect{allow, deny} {
+		_, err := r.policy.SetPolicy(as(t, administrator), &adminv1.SetPolicyRequest{Policy: withRules(ruleFor("ends-it", effect, theOperator, "Freeze", "Unfreeze"))})
+		_, fields := r.refused(t, err, codes.InvalidArgument, "INVALID_REQUEST")
+		if len(fields) != 1 || fields[0] != "policy.rules[0].operations[1]" || !strings.Contains(status.Convert(err).Message(), "administrators alone") {
+			t.Errorf("it blames %q: %v", fields, err)
+		}
+	}
 }
 
 func TestAStoreThatIsOpenedFrozenSignsNothing(t *testing.T) {

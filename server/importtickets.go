@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/hpke"
 	"errors"
@@ -9,11 +10,13 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 	"github.com/signerd/signerd/internal/importticket"
+	"github.com/signerd/signerd/internal/ownfile"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/upstream"
 )
@@ -22,7 +25,9 @@ import (
 const (
 	defaultTicketLife = time.Hour
 	maxTicketLife     = 24 * time.Hour
-	maxTickets        = 100
+	maxTickets        = 1000
+	// maxTicketsOfCaller leaves room for other callers' tickets.
+	maxTicketsOfCaller = 100
 )
 
 // Errors about tickets and what is sealed for them.
@@ -30,18 +35,25 @@ var (
 	errTicketUnknown = errors.New("there is no such import ticket")
 	errTicketExpired = errors.New("the import ticket's time is over")
 	errTicketOther   = errors.New("the import ticket is for something else")
+	errTicketInUse   = errors.New("an import with this ticket is under way")
 	errTooManyTicket = errors.New("there are too many import tickets")
 )
 
 // tickets are the import tickets that can be used, and their private keys, in memory only.
 type tickets struct {
 	mu   sync.Mutex
-	kept map[importticket.ID]issued
+	kept map[importticket.ID]*issued
 }
 
+// issued is a ticket that somebody was given. What is below private belongs to the import that is under way, if there is one.
 type issued struct {
 	ticket  importticket.Ticket
+	caller  string
 	private hpke.PrivateKey
+	inUse   bool
+	// attempted is the generation that the import wants the key at, and doubted that of the first import whose outcome is not
+	// known; 0 for none. With doubted the same file never makes a second version.
+	attempted, doubted uint64
 }
 
 // forget drops the tickets whose time is over.
@@ -55,7 +67,8 @@ func (t *tickets) forget(now time.Time) {
 	}
 }
 
-func (t *tickets) issue(use importticket.Use, now time.Time, life time.Duration) (importticket.Ticket, error) {
+// issue gives a caller a ticket, which takes the place of one that the same caller has for the same use.
+func (t *tickets) issue(caller string, use importticket.Use, now time.Time, life time.Duration) (importticket.Ticket, error) {
 	t.forget(now)
 	ticket, private, err := importticket.New(use, now.Add(life))
 	if err != nil {
@@ -63,41 +76,73 @@ func (t *tickets) issue(use importticket.Use, now time.Time, life time.Duration)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.kept) >= maxTickets {
+	own := 0
+	for id, i := range t.kept {
+		switch {
+		case i.caller != caller:
+		case i.ticket.Use == use:
+			delete(t.kept, id)
+		default:
+			own++
+		}
+	}
+	if own >= maxTicketsOfCaller || len(t.kept) >= maxTickets {
 		return importticket.Ticket{}, errTooManyTicket
 	}
 	if t.kept == nil {
-		t.kept = make(map[importticket.ID]issued)
+		t.kept = make(map[importticket.ID]*issued)
 	}
-	t.kept[ticket.ID] = issued{ticket, private}
+	t.kept[ticket.ID] = &issued{ticket: ticket, caller: caller, private: private}
 	return ticket, nil
 }
 
-// open opens a file that was sealed for a use, and uses up its ticket. A file that does not open, or is for another use, uses up
-// nothing.
-func (t *tickets) open(use importticket.Use, now time.Time, file []byte) (map[string][]byte, error) {
+// open opens a file that was sealed for a use, and takes its ticket into use, for settle to end. A file that does not open, or is
+// for another use, takes nothing.
+func (t *tickets) open(use importticket.Use, now time.Time, file []byte) (map[string][]byte, *issued, error) {
 	id, err := importticket.For(file)
 	if err != nil {
-		return nil, upstream.Invalid("sealed", "%v", err)
+		return nil, nil, upstream.Invalid("sealed", "%v", err)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	i, ok := t.kept[id]
 	switch {
 	case !ok:
-		return nil, errTicketUnknown
+		return nil, nil, errTicketUnknown
 	case !now.Before(i.ticket.Expires):
 		delete(t.kept, id)
-		return nil, errTicketExpired
+		return nil, nil, errTicketExpired
 	case i.ticket.Use != use:
-		return nil, errTicketOther
+		return nil, nil, errTicketOther
+	case i.inUse:
+		return nil, nil, errTicketInUse
 	}
-	material, err := importticket.Open(i.ticket, i.private, file)
+	parts, err := importticket.Open(i.ticket, i.private, file)
 	if err != nil {
-		return nil, upstream.Invalid("sealed", "%v", err)
+		return nil, nil, upstream.Invalid("sealed", "%v", err)
 	}
-	delete(t.kept, id)
-	return material, nil
+	i.inUse = true
+	return parts, i, nil
+}
+
+// settle uses a ticket up, unless its import ended with an error after which one tries again.
+func (t *tickets) settle(i *issued, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i.inUse = false
+	code := codes.OK
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		code = codes.Unavailable
+	case err != nil:
+		code = rowFor(err).code
+	}
+	if code != codes.Unavailable && code != codes.Aborted {
+		delete(t.kept, i.ticket.ID)
+	}
+	if code == codes.Unavailable {
+		i.doubted = i.attempted
+	}
 }
 
 // CreateImportTicket implements adminv1.KeyServiceServer.
@@ -106,11 +151,16 @@ func (s *keyService) CreateImportTicket(ctx context.Context, in *adminv1.CreateI
 	if err != nil {
 		return nil, err
 	}
+	c, err := callFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.record.Note = string(purposeOf(in.GetPurpose()))
 	use, err := s.ticketUse(ctx, in)
 	if err != nil {
 		return nil, err
 	}
-	ticket, err := s.tickets.issue(use, s.now(), life)
+	ticket, err := s.tickets.issue(string(actor(ctx)), use, s.now(), life)
 	if err != nil {
 		return nil, err
 	}
@@ -121,12 +171,24 @@ func (s *keyService) CreateImportTicket(ctx context.Context, in *adminv1.CreateI
 	return &adminv1.CreateImportTicketResponse{Ticket: text, Fingerprint: ticket.Fingerprint(), ExpireTime: timestamppb.New(ticket.Expires)}, nil
 }
 
+// purposeOf takes a ticket for a new key where the request says nothing.
+func purposeOf(p adminv1.ImportPurpose) importticket.Purpose {
+	switch p {
+	case adminv1.ImportPurpose_IMPORT_PURPOSE_NEW_VERSION:
+		return importticket.NewVersion
+	case adminv1.ImportPurpose_IMPORT_PURPOSE_API_KEY:
+		return importticket.APIKey
+	}
+	return importticket.NewKey
+}
+
 // ticketUse says what the ticket is to be for, once the caller was authorized for that.
 func (s *keyService) ticketUse(ctx context.Context, in *adminv1.CreateImportTicketRequest) (importticket.Use, error) {
-	forAPIKey := in.GetPurpose() == adminv1.ImportPurpose_IMPORT_PURPOSE_API_KEY
-	if !forAPIKey && in.GetPurpose() != adminv1.ImportPurpose_IMPORT_PURPOSE_NEW_VERSION {
+	purpose := purposeOf(in.GetPurpose())
+	if purpose == importticket.NewKey {
 		return s.newKeyUse(ctx, in)
 	}
+	forAPIKey := purpose == importticket.APIKey
 	a, err := s.authorize(ctx, in.GetName(), nil)
 	if err != nil {
 		return importticket.Use{}, err
@@ -231,25 +293,68 @@ func oneMaterial(in brought) error {
 	return nil
 }
 
-// materialOf gives what a request brings in the clear, or opens what it brings sealed for that use. The caller was authorized.
-func (s *keyService) materialOf(in brought, use importticket.Use) (upstream.Material, error) {
-	if len(in.GetSealed()) == 0 {
-		return takeMaterial(in.GetMaterial()), nil
-	}
-	return s.unseal(in.GetSealed(), use)
+// taken is the material of a request, and the ticket that it was sealed for, nil for none. Wipe and settle it.
+type taken struct {
+	upstream.Material
+	tickets *tickets
+	ticket  *issued
 }
 
-func (s *keyService) unseal(file []byte, use importticket.Use) (upstream.Material, error) {
-	parts, err := s.tickets.open(use, s.now(), file)
+// settle says how the import ended.
+func (t taken) settle(err error) {
+	if t.ticket != nil {
+		t.tickets.settle(t.ticket, err)
+	}
+}
+
+// expected is the generation that a version is imported at. What is sealed is imported once: after an outcome that is not known,
+// only into the key as it was before.
+func (t taken) expected(requested uint64, k *keystore.Key) keystore.Precondition {
+	if t.ticket == nil {
+		return keystore.Precondition(requested)
+	}
+	t.ticket.attempted = cmp.Or(t.ticket.doubted, k.Generation)
+	return keystore.Precondition(t.ticket.attempted)
+}
+
+// materialOf gives what a request brings in the clear, or opens what it brings sealed for that use. The caller was authorized.
+func (s *keyService) materialOf(in brought, use importticket.Use) (taken, error) {
+	if len(in.GetSealed()) > 0 {
+		return s.unseal(in.GetSealed(), use)
+	}
+	if err := refuseOwn("material", in.GetMaterial()); err != nil {
+		return taken{}, err
+	}
+	return taken{Material: takeMaterial(in.GetMaterial())}, nil
+}
+
+func (s *keyService) unseal(file []byte, use importticket.Use) (taken, error) {
+	parts, ticket, err := s.tickets.open(use, s.now(), file)
 	if err != nil {
-		return nil, err
+		return taken{}, err
 	}
 	// What the messages' rules say of material in the clear.
-	if tooMuch := len(parts) > maxParts || slices.ContainsFunc(slices.Collect(maps.Values(parts)), func(b []byte) bool { return len(b) > maxPartBytes }); tooMuch {
-		importticket.Wipe(parts)
-		return nil, upstream.Invalid("sealed", "it holds more than %d parts, or one of more than %d bytes", maxParts, maxPartBytes)
+	if len(parts) > maxParts || slices.ContainsFunc(slices.Collect(maps.Values(parts)), func(b []byte) bool { return len(b) > maxPartBytes }) {
+		err = upstream.Invalid("sealed", "it holds more than %d parts, or one of more than %d bytes", maxParts, maxPartBytes)
+	} else {
+		err = refuseOwn("sealed", parts)
 	}
-	return takeMaterial(parts), nil
+	if err != nil {
+		importticket.Wipe(parts)
+		s.tickets.settle(ticket, err)
+		return taken{}, err
+	}
+	return taken{takeMaterial(parts), &s.tickets, ticket}, nil
+}
+
+// refuseOwn refuses signerd's own files, which a slip of the hand brings as a partner's secret: an API key is handed out.
+func refuseOwn(field string, parts map[string][]byte) error {
+	for part := range maps.Values(parts) {
+		if kind := ownfile.Kind(part); kind != "" {
+			return upstream.Invalid(field, "it holds %s of signerd's own, which is no partner's secret", kind)
+		}
+	}
+	return nil
 }
 
 // Bounds of material, as ImportKeyRequest and ImportKeyVersionRequest have them.
@@ -258,21 +363,23 @@ const (
 	maxPartBytes = 65536
 )
 
-// unsealAPIKey opens an API key for a version that waits for it. It uses up the ticket as late as it can.
-func (s *keyService) unsealAPIKey(in *adminv1.ActivateKeyVersionRequest, k *keystore.Key) (upstream.Material, error) {
+// unsealAPIKey opens an API key for a version that waits for it. It takes the ticket as late as it can.
+func (s *keyService) unsealAPIKey(in *adminv1.ActivateKeyVersionRequest, k *keystore.Key) (taken, error) {
 	if err := stillAt(k, in.GetGeneration()); err != nil {
-		return nil, err
+		return taken{}, err
 	}
 	if err := waitsForAPIKey(k, in.GetVersion(), "sealed"); err != nil {
-		return nil, err
+		return taken{}, err
 	}
 	m, err := s.unseal(in.GetSealed(), apiKeyUse(k, in.GetVersion()))
 	if err != nil {
-		return nil, err
+		return taken{}, err
 	}
-	if _, ok := m[upstream.PartAPIKey]; !ok || len(m) > 1 {
+	if _, ok := m.Material[upstream.PartAPIKey]; !ok || len(m.Material) > 1 {
 		m.Wipe()
-		return nil, upstream.Invalid("sealed", "it holds something else than an API key")
+		err := upstream.Invalid("sealed", "it holds something else than an API key")
+		m.settle(err)
+		return taken{}, err
 	}
 	return m, nil
 }

@@ -66,7 +66,8 @@ func (s *keyService) ImportKey(ctx context.Context, in *adminv1.ImportKeyRequest
 		return nil, err
 	}
 	defer material.Wipe()
-	key, notes, err := keys.Import(ctx, actor(ctx), n, material)
+	key, notes, err := keys.Import(ctx, actor(ctx), n, material.Material)
+	material.settle(err)
 	if err != nil {
 		return nil, err
 	}

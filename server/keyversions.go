@@ -50,7 +50,8 @@ func (s *keyService) ImportKeyVersion(ctx context.Context, in *adminv1.ImportKey
 		return nil, err
 	}
 	defer material.Wipe()
-	key, number, notes, err := a.keys.ImportVersion(ctx, actor(ctx), in.GetName(), keystore.Precondition(in.GetGeneration()), material, expires)
+	key, number, notes, err := a.keys.ImportVersion(ctx, actor(ctx), in.GetName(), material.expected(in.GetGeneration(), a.key), material.Material, expires)
+	material.settle(err)
 	if err != nil {
 		return nil, err
 	}
@@ -59,11 +60,14 @@ func (s *keyService) ImportKeyVersion(ctx context.Context, in *adminv1.ImportKey
 
 // ActivateKeyVersion implements adminv1.KeyServiceServer.
 func (s *keyService) ActivateKeyVersion(ctx context.Context, in *adminv1.ActivateKeyVersionRequest) (*adminv1.ActivateKeyVersionResponse, error) {
-	completing := upstream.Material{}
+	completing := taken{Material: upstream.Material{}}
 	if len(in.GetApiKey()) > 0 {
-		completing[upstream.PartAPIKey] = secret.New(in.GetApiKey())
+		completing.Material[upstream.PartAPIKey] = secret.New(in.GetApiKey())
 	}
 	defer func() { completing.Wipe() }()
+	if err := refuseOwn(upstream.PartAPIKey, map[string][]byte{upstream.PartAPIKey: in.GetApiKey()}); err != nil {
+		return nil, err
+	}
 	if len(in.GetApiKey()) > 0 && len(in.GetSealed()) > 0 {
 		return nil, upstream.Invalid("sealed", "there is an API key in the clear as well")
 	}
@@ -85,10 +89,12 @@ func (s *keyService) ActivateKeyVersion(ctx context.Context, in *adminv1.Activat
 	}
 	expected, proof, err := s.proveLogin(ctx, a, in)
 	if err != nil {
+		completing.settle(err)
 		return nil, err
 	}
-	key, notes, err := a.keys.Activate(ctx, in.GetName(), in.GetVersion(), expected, completing, expires)
+	key, notes, err := a.keys.Activate(ctx, in.GetName(), in.GetVersion(), expected, completing.Material, expires)
 	settleLogin(proof, key, err)
+	completing.settle(err)
 	if err := s.credentialChanged(a, key, err); err != nil {
 		return nil, nameAPIKeyField(err)
 	}

@@ -27,6 +27,8 @@ type permission struct {
 	makesKey bool
 	// always marks what administrators may do whatever the policy says.
 	always bool
+	// noRule marks what administrators alone may do: no rule can name it.
+	noRule bool
 	// changes marks what changes keys, the policy or the freeze: its intention is on record before, its result after.
 	changes bool
 	// signs marks what hands out a signature or a session: a freeze stops it.
@@ -76,7 +78,7 @@ var permissions = map[string]permission{
 	adminv1.SystemService_GetStatus_FullMethodName:     {operation: "GetStatus", scope: onSystem, always: true, diagnosis: true},
 	adminv1.SystemService_RotateRootKey_FullMethodName: {operation: "RotateRootKey", scope: onSystem, changes: true, streams: true},
 	adminv1.SystemService_Freeze_FullMethodName:        {operation: "Freeze", scope: onSystem, always: true, changes: true},
-	adminv1.SystemService_Unfreeze_FullMethodName:      {operation: "Unfreeze", scope: onSystem, always: true, changes: true},
+	adminv1.SystemService_Unfreeze_FullMethodName:      {operation: "Unfreeze", scope: onSystem, always: true, noRule: true, changes: true},
 	adminv1.SystemService_Backup_FullMethodName:        {operation: "Backup", scope: onSystem, streams: true},
 }
 
@@ -102,7 +104,9 @@ func permissionFor(o policy.Operation) (permission, bool) {
 func catalog() policy.Catalog {
 	out := make(policy.Catalog, len(permissions))
 	for p := range maps.Values(permissions) {
-		out[p.operation] = p.covers
+		if !p.noRule {
+			out[p.operation] = p.covers
+		}
 	}
 	return out
 }

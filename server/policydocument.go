@@ -84,7 +84,10 @@ func policyDocument(in *adminv1.Policy) (policy.Document, violations) {
 		if r.GetLimits() != nil && !rule.Limits.Limited() {
 			bad = append(bad, invalidField(fmt.Sprintf("policy.rules[%d].limits", i), "it limits nothing"))
 		}
-		for _, o := range r.GetOperations() {
+		for j, o := range r.GetOperations() {
+			if p, _ := permissionFor(policy.Operation(o)); p.noRule {
+				bad = append(bad, invalidField(fmt.Sprintf("policy.rules[%d].operations[%d]", i, j), "%s is for administrators alone: no rule gives or takes it", o))
+			}
 			rule.Operations = append(rule.Operations, policy.Operation(o))
 		}
 		for _, e := range r.GetEnvironments() {

@@ -64,7 +64,7 @@ var never = []struct{ part, forbidden []string }{
 	{[]string{"internal/partners"}, []string{"upstream", "policy", "keystore", "server", "internal/jsonstringify", "github.com/golang-jwt/jwt"}},
 	{[]string{"internal/tlsfiles"}, []string{"policy", "keystore", "server", "upstream", "google.golang.org/grpc"}},
 	{[]string{"internal/checkpoint", "internal/backup"}, []string{"keystore", "server", "policy", "upstream", "audit", "cmd", "gen"}},
-	{[]string{"internal/secret", "internal/durable", "internal/rootkey", "internal/recovery", "internal/importticket", "internal/jsonstringify", "internal/version", "internal/metrics", "internal/tracing"},
+	{[]string{"internal/secret", "internal/durable", "internal/rootkey", "internal/recovery", "internal/importticket", "internal/ownfile", "internal/jsonstringify", "internal/version", "internal/metrics", "internal/tracing"},
 		[]string{"keystore", "server", "policy", "upstream", "cmd", "gen"}},
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,6 +118,44 @@ func TestEveryDamagedByteIsNoticed(t *testing.T) {
 		if _, err := importticket.Open(ticket, private, pem.EncodeToMemory(&pem.Block{Type: p.Type, Bytes: p.Bytes[:i]})); !errors.Is(err, importticket.ErrSealed) {
 			t.Errorf("cut at %d: %v", i, err)
 		}
+	}
+}
+
+func TestATicketNamesWhatCanBeThere(t *testing.T) {
+	good, _ := newTicket(t)
+	for name, change := range map[string]func(*importticket.Use){
+		"no name":                func(u *importticket.Use) { u.Name = "" },
+		"a name of 5000 bytes":   func(u *importticket.Use) { u.Name = strings.Repeat("a", 5000) },
+		"a name of 64 bytes":     func(u *importticket.Use) { u.Name = strings.Repeat("a", 64) },
+		"a name in capitals":     func(u *importticket.Use) { u.Name = "Shop" },
+		"a name that steers":     func(u *importticket.Use) { u.Name = "a\x1b[2Jb" },
+		"an outer hyphen":        func(u *importticket.Use) { u.Name = "shop-" },
+		"no scheme":              func(u *importticket.Use) { u.Scheme = "" },
+		"a scheme of 64 bytes":   func(u *importticket.Use) { u.Scheme = strings.Repeat("a", 64) },
+		"no environment":         func(u *importticket.Use) { u.Environment = "" },
+		"an unknown environment": func(u *importticket.Use) { u.Environment = "production" },
+	} {
+		ticket := good
+		change(&ticket.Use)
+		text, err := ticket.Text()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := importticket.Parse(text); !errors.Is(err, importticket.ErrTicket) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, _, err := importticket.New(ticket.Use, ticket.Expires); err == nil {
+			t.Errorf("%s: a ticket was made", name)
+		}
+	}
+	longest := good
+	longest.Name, longest.Scheme = strings.Repeat("a", 63), "of-later-signerds-2"
+	text, err := longest.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := importticket.Parse(text); err != nil {
+		t.Error(err)
 	}
 }
 

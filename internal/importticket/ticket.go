@@ -84,7 +84,16 @@ func (u Use) String() string {
 }
 
 func (u Use) valid() bool {
+	if !isName(u.Name) || !isName(u.Scheme) || u.Environment != "sandbox" && u.Environment != "prod" {
+		return false
+	}
 	return u.Purpose == APIKey && u.Version > 0 || (u.Purpose == NewKey || u.Purpose == NewVersion) && u.Version == 0
+}
+
+// isName says whether a text is a name as keys and schemes have them.
+func isName(s string) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+	return len(s) > 0 && len(s) <= 63 && strings.Trim(s, letters+"-") == "" && s[0] != '-' && s[len(s)-1] != '-'
 }
 
 // Ticket is a one-time public key and what it is good for. Everything in it is bound to what is sealed for it.

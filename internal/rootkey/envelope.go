@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // Providers elsewhere encrypt little (KMS plugins less than a kilobyte), and need not see the keyring: they encrypt a key that is made
@@ -44,6 +47,13 @@ func (k encryptedKey) binding() ([]byte, error) {
 	return append(append([]byte(nil), wrapBinding...), b...), err
 }
 
+// shows says whether what is kept beside the keyring would open it: in bytes, or in the base64 that providers are sent.
+func (k encryptedKey) shows(key []byte) bool {
+	coded := []byte(base64.StdEncoding.EncodeToString(key))
+	in := func(b []byte) bool { return bytes.Contains(b, key) || bytes.Contains(b, coded) }
+	return in(k.Ciphertext) || in([]byte(k.KeyID)) || slices.ContainsFunc(slices.Collect(maps.Values(k.Annotations)), in)
+}
+
 // wrapElsewhere does not return before the provider has shown that it gives the key back.
 func wrapElsewhere(ctx context.Context, provider keyElsewhere, plaintext []byte) ([]byte, error) {
 	key := make([]byte, keySize)
@@ -52,6 +62,9 @@ func wrapElsewhere(ctx context.Context, provider keyElsewhere, plaintext []byte)
 	encrypted, err := provider.encrypt(ctx, key)
 	if err != nil {
 		return nil, err
+	}
+	if encrypted.shows(key) {
+		return nil, errors.New("the provider does not encrypt: what it answers holds what it was given")
 	}
 	again, err := provider.decrypt(ctx, encrypted)
 	defer clear(again)

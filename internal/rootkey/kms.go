@@ -144,11 +144,18 @@ func (k *KMS) refused(ctx context.Context, key encryptedKey, code codes.Code) er
 	if err != nil {
 		return err
 	}
+	if broken[code] {
+		return unavailable("the KMS plugin at %s answers %s, though it says that it is well; the keyring names its key_id %q, and it is at %q now; its own log says why", k.socket, code, key.KeyID, now)
+	}
 	if now != key.KeyID {
 		return wrongKey("the KMS plugin at %s refuses to decrypt with %s: the keyring was wrapped with its key_id %q, and it is at %q now", k.socket, code, key.KeyID, now)
 	}
 	return fmt.Errorf("the KMS plugin at %s refuses to decrypt with %s, though the keyring names its key_id %q", k.socket, code, key.KeyID)
 }
+
+// broken are the codes of a plugin's own failures, a cloud that it does not reach among them: a plugin in Go that returns a plain error
+// answers Unknown, whatever the cause.
+var broken = map[codes.Code]bool{codes.Unknown: true, codes.Internal: true}
 
 // down are the codes that say nothing of what was asked. A call that failed without a gRPC status is a *Fault, and Unknown to status.Code.
 var down = map[codes.Code]bool{

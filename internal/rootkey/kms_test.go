@@ -3,11 +3,13 @@ package rootkey_test
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"errors"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -200,7 +202,7 @@ func polite() *rude {
 	}
 }
 
-func serveKMS(t *testing.T, r *rude) *rootkey.KMS {
+func serveKMS(t *testing.T, r kmsv2.KeyManagementServiceServer) *rootkey.KMS {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", socket)
@@ -246,6 +248,41 @@ func TestAPluginThatBreaksTheProtocolWrapsNothing(t *testing.T) {
 	}
 }
 
+// openPlugin answers what it was asked to encrypt.
+type openPlugin struct {
+	rude
+	answer func(plaintext []byte) *kmsv2.EncryptResponse
+}
+
+func (p *openPlugin) Encrypt(_ context.Context, in *kmsv2.EncryptRequest) (*kmsv2.EncryptResponse, error) {
+	p.decrypt = &kmsv2.DecryptResponse{Plaintext: in.GetPlaintext()}
+	return p.answer(in.GetPlaintext()), nil
+}
+
+func TestAPluginThatDoesNotEncryptWrapsNothing(t *testing.T) {
+	for name, answer := range map[string]func([]byte) *kmsv2.EncryptResponse{
+		"plaintext": func(b []byte) *kmsv2.EncryptResponse { return &kmsv2.EncryptResponse{Ciphertext: b} },
+		"plaintext in between": func(b []byte) *kmsv2.EncryptResponse {
+			return &kmsv2.EncryptResponse{Ciphertext: slices.Concat([]byte("v1"), b, []byte("!"))}
+		},
+		"plaintext in base64": func(b []byte) *kmsv2.EncryptResponse {
+			return &kmsv2.EncryptResponse{Ciphertext: base64.StdEncoding.AppendEncode([]byte("v1:"), b)}
+		},
+		"plaintext in annotation": func(b []byte) *kmsv2.EncryptResponse {
+			return &kmsv2.EncryptResponse{Ciphertext: []byte("c"), Annotations: map[string][]byte{"a.example": b}}
+		},
+	} {
+		p := &openPlugin{*polite(), func(b []byte) *kmsv2.EncryptResponse {
+			out := answer(b)
+			out.KeyId = "k"
+			return out
+		}}
+		if wrapped, err := serveKMS(t, p).Wrap(t.Context(), []byte(keyring)); err == nil || wrapped != nil {
+			t.Errorf("%s: it wraps %d bytes, from which anybody unwraps the keyring", name, len(wrapped))
+		}
+	}
+}
+
 func TestAPluginsRefusalIsJudgedByItsCodeAndItsStatus(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
@@ -257,7 +294,10 @@ func TestAPluginsRefusalIsJudgedByItsCodeAndItsStatus(t *testing.T) {
 		{"down", codes.Unavailable, polite().status, true, false},
 		{"not allowed", codes.PermissionDenied, polite().status, true, false},
 		{"refused, and not well", codes.Unknown, &kmsv2.StatusResponse{Version: "v2", Healthz: "no"}, true, false},
-		{"refused by another key", codes.Unknown, &kmsv2.StatusResponse{Version: "v2", Healthz: "ok", KeyId: "other"}, false, true},
+		{"refused by another key", codes.InvalidArgument, &kmsv2.StatusResponse{Version: "v2", Healthz: "ok", KeyId: "other"}, false, true},
+		{"failed, and says that it is well", codes.Unknown, polite().status, true, false},
+		{"failed inside, and says that it is well", codes.Internal, polite().status, true, false},
+		{"failed after its key was rotated", codes.Unknown, &kmsv2.StatusResponse{Version: "v2", Healthz: "ok", KeyId: "other"}, true, false},
 		{"refused by the same key", codes.InvalidArgument, polite().status, false, false},
 	} {
 		r := polite()

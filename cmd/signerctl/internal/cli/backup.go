@@ -49,6 +49,11 @@ func (a *app) backupCommand() *cobra.Command {
 
 func (a *app) backup(cmd *cobra.Command, path string, force bool) error {
 	a.patient(cmd)
+	if path == "-" {
+		if err := a.stdout.kept("`> FILE` keeps the backup, and so does a FILE in place of `-`"); err != nil {
+			return err
+		}
+	}
 	conn, err := a.dial()
 	if err != nil {
 		return err

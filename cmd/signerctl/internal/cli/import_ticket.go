@@ -21,7 +21,7 @@ For a key that there is, --scheme and --env may be left out; given, they must be
 The ticket is printed to standard output, its fingerprint to standard error. The ticket is no secret, but whoever exchanged it
 on its way could read what is sealed: let the holder of the secrets compare the fingerprint with yours, on the telephone for one.
 
-It is good until it is used, its time is over, or signerd ends.`
+It is good until it is used, its time is over, you make another for the same, or signerd ends.`
 
 func (a *app) importTicketCommand() *cobra.Command {
 	var output *choice
@@ -66,6 +66,9 @@ func (a *app) importTicketCommand() *cobra.Command {
 }
 
 func (a *app) importTicket(cmd *cobra.Command, req *adminv1.CreateImportTicketRequest, output *choice) error {
+	if err := a.stdout.kept("`> FILE` keeps the ticket"); err != nil {
+		return err
+	}
 	conn, err := a.dial()
 	if err != nil {
 		return err

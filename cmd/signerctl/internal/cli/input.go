@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/signerd/signerd/internal/durable"
+	"github.com/signerd/signerd/internal/ownfile"
 	"github.com/signerd/signerd/internal/secret"
 )
 
@@ -78,7 +79,7 @@ func (a *app) read(f *file, limit int64) ([]byte, error) {
 	return nil, &failure{what: "reading " + f.flag, err: err, hint: f.flag + " wants the name of a file, or - for standard input"}
 }
 
-// readSecret is read for what may not be shown.
+// readSecret is read for a partner's secret, which may not be shown, and is none of signerd's own files.
 func (a *app) readSecret(f *file) (secret.Bytes, error) {
 	b, err := a.read(f, maxSecretBytes)
 	if err != nil {
@@ -86,6 +87,10 @@ func (a *app) readSecret(f *file) (secret.Bytes, error) {
 	}
 	if len(b) == 0 {
 		return secret.Bytes{}, &failure{what: "reading " + f.flag, err: errors.New("it is empty")}
+	}
+	if kind := ownfile.Kind(b); kind != "" {
+		clear(b)
+		return secret.Bytes{}, &failure{what: "reading " + f.flag, err: errors.New("it holds " + kind + " of signerd's own, which is no partner's secret")}
 	}
 	return secret.New(b), nil
 }

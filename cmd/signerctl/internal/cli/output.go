@@ -3,9 +3,11 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +32,41 @@ func outputFlag(cmd *cobra.Command, formats ...string) *choice {
 	c := &choice{value: formats[0], allowed: formats}
 	cmd.Flags().VarP(c, "output", "o", "form of the output")
 	return c
+}
+
+// output is standard output. It keeps the first error, so that no command ends well whose output did not arrive.
+type output struct {
+	to  io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.to.Write(b)
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// kept refuses to make what is made once, and would be lost. Where standard output is closed (`>&-`), Go's runtime has opened the
+// null device in its place, for reading too, which a shell's `> /dev/null` does not.
+func (o *output) kept(instead string) error {
+	f, ok := o.to.(*os.File)
+	if !ok {
+		return nil
+	}
+	null, err := os.Stat(os.DevNull)
+	if err != nil {
+		return nil
+	}
+	if at, err := f.Stat(); err != nil || !os.SameFile(at, null) {
+		return nil
+	}
+	if _, err := f.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		return nil
+	}
+	return &failure{what: "writing the output", err: errors.New("standard output is closed, or goes nowhere"), hint: instead}
 }
 
 // print writes an answer in the form that was asked for: its message as JSON, or what text writes.

@@ -30,8 +30,9 @@ Errors go to standard error with a hint. The exit status is 0, 1 for a failure, 
 
 // app is one run of signerctl.
 type app struct {
-	stdin          io.Reader
-	stdout, stderr io.Writer
+	stdin  io.Reader
+	stdout *output
+	stderr io.Writer
 
 	// The global flags.
 	address                string
@@ -41,13 +42,17 @@ type app struct {
 
 // Main runs signerctl with args, which do not hold the program's name, and returns its exit status.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	out := &output{to: stdout}
+	a := &app{stdin: stdin, stdout: out, stderr: stderr}
 	root := a.rootCommand()
 	// cobra reads os.Args when it is given nil.
 	root.SetArgs(append([]string{}, args...))
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil && out.err != nil {
+		err = &failure{what: "writing the output", err: out.err}
+	}
 	if err == nil {
 		return 0
 	}

@@ -49,6 +49,11 @@ func (a *app) sealCommand() *cobra.Command {
 }
 
 func (a *app) seal(files *materialFlags, ticket *file, out text) error {
+	if !out.given() {
+		if err := a.stdout.kept("--out FILE keeps what is sealed"); err != nil {
+			return err
+		}
+	}
 	content, err := a.read(ticket, importticket.MaxTicketBytes)
 	if err != nil {
 		return err

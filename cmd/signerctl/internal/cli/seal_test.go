@@ -142,6 +142,27 @@ func TestWhatCannotBeSealedIsSaid(t *testing.T) {
 		"signerctl: reading --ticket: it has more than 8 KiB\nhint: --ticket wants the name of a file, or - for standard input\n")
 }
 
+func TestSignerdsOwnFilesAreTakenForNoSecret(t *testing.T) {
+	_, _, noba := newTicket(t, newNoba)
+	f := serve(t, answers{})
+	for kind, content := range map[string]string{
+		"a root key":                         "signerd-root-key-v1:a canary\n",
+		"the private half of a recovery key": "\ufeffsignerd-recovery-private-key-v1:a canary\n",
+		"a sealed file":                      "\n-----BEGIN SIGNERD SEALED IMPORT-----\n",
+		"an import ticket":                   noba,
+		"a backup":                           "signerd backup\n\x00",
+	} {
+		secret, own := writeFile(t, "x"), writeFile(t, content)
+		problem := ": it holds " + kind + " of signerd's own, which is no partner's secret\n"
+		for _, args := range [][]string{{"key", "import", "shop", "--scheme", "noba", "--env", "prod"}, {"key", "rotate", "shop"}} {
+			f.run(t, "", append(args, "--api-key", secret, "--secret", own)...).want(t, 1, "", "signerctl: reading --secret"+problem)
+		}
+		f.run(t, content, "key", "activate", "shop", "--version", "1", "--api-key", "-").want(t, 1, "", "signerctl: reading --api-key"+problem)
+		seal(t, "", "--api-key", secret, "--secret", own, "--ticket", writeFile(t, noba)).want(t, 1, "", "signerctl: reading --secret"+problem)
+	}
+	f.wantRequests(t)
+}
+
 func TestSealWarnsOfATicketWhoseTimeIsOver(t *testing.T) {
 	ticket, _, _ := newTicket(t, apiKeyOf2)
 	ticket.Expires = time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC)
