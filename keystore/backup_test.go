@@ -28,7 +28,8 @@ func restoreInto(ctx context.Context, c keystore.Config, b []byte) error {
 	if err != nil {
 		return err
 	}
-	return r.Restore(ctx, c)
+	_, err = r.Restore(ctx, c, false)
+	return err
 }
 
 func TestARestoredStoreHoldsWhatTheBackupDidAndIsAnother(t *testing.T) {

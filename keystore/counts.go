@@ -14,6 +14,8 @@ type Stats struct {
 	Counter uint64
 	// RootKeyID names the root key.
 	RootKeyID string
+	// RecoveryKeyID names the recovery key that the keyring is wrapped to; empty for none.
+	RecoveryKeyID string
 	// Scheduled counts the versions to be destroyed, of which the next is at NextDestroy, which is zero without any.
 	Scheduled   int
 	NextDestroy time.Time
@@ -26,7 +28,7 @@ type Stats struct {
 // Stats counts what the keystore holds now.
 func (k *Keystore) Stats() Stats {
 	s := k.current.Load()
-	out := Stats{Keys: len(s.keys), Counter: s.head.counter, RootKeyID: s.rootKeyID}
+	out := Stats{Keys: len(s.keys), Counter: s.head.counter, RootKeyID: s.rootKeyID, RecoveryKeyID: recoveryKeyID(s.wrapped)}
 	now := sync.OnceValue(k.config.now)
 	for _, key := range s.keys {
 		out.Versions += len(key.versions)

@@ -62,11 +62,15 @@ func (v *versionRecord) existing() error {
 	return nil
 }
 
-func (d Destruction) check(rec *keyRecord, number uint32, generation uint64) error {
-	least := MinDestroyAfterSandbox
-	if rec.Environment == string(upstream.Prod) {
-		least = MinDestroyAfterProd
+func leastDestroyAfter(environment string) time.Duration {
+	if environment == string(upstream.Prod) {
+		return MinDestroyAfterProd
 	}
+	return MinDestroyAfterSandbox
+}
+
+func (d Destruction) check(rec *keyRecord, number uint32, generation uint64) error {
+	least := leastDestroyAfter(rec.Environment)
 	if d.After < least || d.After > MaxDestroyAfter {
 		return upstream.Invalid("after", "for a %s key it is at least %s and at most %s", rec.Environment, least, MaxDestroyAfter)
 	}

@@ -51,7 +51,7 @@ var (
 	ErrRolledBack = errors.New("the store is older than its anchor: an older copy was put in its place")
 )
 
-// Config is what a keystore needs. Every field but NextRootKey, Recovery, RecoveryKey and Now is required.
+// Config is what a keystore needs. Every field but NextRootKey, Recovery, RecoveryKey, VerifierKey, Unverified and Now is required.
 type Config struct {
 	Store   Store
 	Anchor  Anchor
@@ -62,6 +62,10 @@ type Config struct {
 	Recovery RecoveryPublic
 	// RecoveryKey opens the keyring instead of RootKey, for OpenBackup and Recover alone; otherwise nil.
 	RecoveryKey RecoveryKey
+	// VerifierKey is that of the AuditSigner which the store or the backup has to have, for OpenBackup, Recover and Verify; empty for any.
+	// Whoever has the public half of a recovery key can make a store that RecoveryKey opens: with it this is required, or Unverified.
+	VerifierKey string
+	Unverified  bool
 	Schemes     []upstream.Scheme
 	// Compile makes a stored document a policy. Its errors may quote the document, which is no secret; they go to operators alone.
 	Compile func(document []byte) (*policy.Policy, error)
@@ -113,6 +117,9 @@ type Keystore struct {
 	otherRootKey RootKey
 	// anchored is the counter that the anchor holds.
 	anchored uint64
+	// recoveryBefore is what Open found the keyring wrapped to, and recoveryReplaced that it was not what is configured.
+	recoveryBefore   string
+	recoveryReplaced bool
 	// began is when it was opened: uses are known from then on, where the store says nothing of earlier ones.
 	began time.Time
 }
@@ -260,14 +267,10 @@ func Open(ctx context.Context, c Config) (*Keystore, error) {
 	return k, nil
 }
 
-// Verify does all the checks of Open, and changes nothing: neither store nor anchor.
+// Verify does all the checks of Open, and changes nothing: neither store nor anchor. With c.RecoveryKey, errors as Recover.
 func Verify(ctx context.Context, c Config) error {
-	k := &Keystore{config: c}
-	s, err := k.load(ctx)
-	if err != nil {
-		return err
-	}
-	return k.checkAnchor(s)
+	_, _, err := verified(ctx, c)
+	return err
 }
 
 // Lookup finds a key by name, or returns nil. It takes no lock.

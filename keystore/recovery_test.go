@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/fips140"
 	"errors"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/signerd/signerd/keystore/memory"
 	"github.com/signerd/signerd/upstream"
 	"github.com/signerd/signerd/upstream/noah"
+	"github.com/signerd/signerd/upstream/noba"
 )
 
 // recoveryKey and recoveryHalf do HPKE also where FIPS 140-3 is enforced, whose module with a certificate has none: what the keystore
@@ -53,9 +55,9 @@ func newRecoveryKey(t *testing.T) (recoveryKey, recoveryHalf) {
 	return recoveryKey{key}, recoveryHalf{half}
 }
 
-// recovered is c as it is after the root key was lost.
+// recovered is c as it is after the root key was lost, with nothing to hold the store against.
 func recovered(c keystore.Config, key keystore.RecoveryKey) keystore.Config {
-	c.RootKey, c.RecoveryKey = newRootKey(), key
+	c.RootKey, c.RecoveryKey, c.Unverified = newRootKey(), key, true
 	return c
 }
 
@@ -116,15 +118,17 @@ func TestABackupIsRestoredWithTheRecoveryKeyAlone(t *testing.T) {
 	importKey(t, first, "a", noah.Name, upstream.Prod)
 	b := takeBackup(t, first)
 	into := configure(memory.New(), &anchor{})
-	into.RootKey, into.RecoveryKey = nil, key
+	into.RootKey, into.RecoveryKey, into.VerifierKey = nil, key, first.AuditSigner().VerifierKey()
 	r, err := keystore.OpenBackup(t.Context(), into, bytes.NewReader(b))
 	if err != nil {
 		t.Fatal(err)
 	}
 	into.RootKey, into.Recovery = newRootKey(), half
-	if err := r.Restore(t.Context(), into); err != nil {
+	made, err := r.Restore(t.Context(), into, false)
+	if err != nil {
 		t.Fatal(err)
 	}
+	into.VerifierKey = made.VerifierKey
 	if err := keystore.Verify(t.Context(), into); err != nil {
 		t.Errorf("the restored store is not wrapped to the recovery key: %v", err)
 	}
@@ -184,4 +188,114 @@ func TestAWrappingThatWasPutThereBySomebodyElseIsRefused(t *testing.T) {
 	if _, err := keystore.Open(t.Context(), c); !errors.Is(err, keystore.ErrDamaged) {
 		t.Errorf("with the root key: %v", err)
 	}
+}
+
+func TestWhoHasOnlyThePublicHalfCannotMakeABackupThatIsRestored(t *testing.T) {
+	key, half := newRecoveryKey(t)
+	c := inMemory(t)
+	c.Recovery = half
+	ours := initialize(t, c)
+	// The stranger has neither the root key nor the private half: he makes a store of his own, and wraps it to the public half.
+	his := inMemory(t)
+	his.RootKey, his.Recovery = newRootKey(), half
+	k := initialize(t, his)
+	importKey(t, k, "payouts", noba.Name, upstream.Prod)
+	forged := takeBackup(t, k)
+	for name, tt := range map[string]struct {
+		verifierKey string
+		unverified  bool
+		want        error
+	}{
+		"with nothing to hold it against": {want: keystore.ErrUnverified},
+		"against our verifier key":        {verifierKey: ours.AuditSigner().VerifierKey(), want: keystore.ErrOtherVerifierKey},
+		"against it, and unverified":      {verifierKey: ours.AuditSigner().VerifierKey(), unverified: true, want: keystore.ErrOtherVerifierKey},
+		"unverified":                      {unverified: true},
+	} {
+		into := configure(memory.New(), &anchor{})
+		into.RootKey, into.RecoveryKey, into.VerifierKey, into.Unverified = nil, key, tt.verifierKey, tt.unverified
+		if _, err := keystore.OpenBackup(t.Context(), into, bytes.NewReader(forged)); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", name, err, tt.want)
+		}
+	}
+	c.RecoveryKey, c.VerifierKey = key, ours.AuditSigner().VerifierKey()
+	if _, err := keystore.OpenBackup(t.Context(), c, bytes.NewReader(takeBackup(t, ours))); err != nil {
+		t.Errorf("our own backup: %v", err)
+	}
+}
+
+func TestAStoreThatWasExchangedWithItsAnchorIsNotRecovered(t *testing.T) {
+	key, half := newRecoveryKey(t)
+	ours := initialize(t, inMemory(t)).AuditSigner().VerifierKey()
+	his := inMemory(t)
+	his.Recovery = half
+	theirs := initialize(t, his).AuditSigner().VerifierKey()
+	his.RecoveryKey, his.RootKey = key, newRootKey()
+	for verifierKey, want := range map[string]error{"": keystore.ErrUnverified, ours: keystore.ErrOtherVerifierKey, theirs: nil} {
+		his.VerifierKey = verifierKey
+		if err := keystore.Verify(t.Context(), his); !errors.Is(err, want) {
+			t.Errorf("looking at it with verifier key %q: %v, want %v", verifierKey, err, want)
+		}
+		if err := keystore.Recover(t.Context(), his); !errors.Is(err, want) {
+			t.Errorf("recovering it with verifier key %q: %v, want %v", verifierKey, err, want)
+		}
+	}
+}
+
+func TestARecoveryKeepsTheStoreWrappedToARecoveryKey(t *testing.T) {
+	key, half := newRecoveryKey(t)
+	c := inMemory(t)
+	c.Recovery = half
+	initialize(t, c)
+	after := recovered(c, key)
+	after.Recovery = nil
+	if err := keystore.Recover(t.Context(), after); !errors.Is(err, keystore.ErrNoRecovery) {
+		t.Errorf("recovering to none: %v", err)
+	}
+	open(t, c)
+}
+
+func TestARecoveryKeyThatWasReplacedOpensNothingInTheFile(t *testing.T) {
+	old, oldHalf := newRecoveryKey(t)
+	_, half := newRecoveryKey(t)
+	dir := t.TempDir()
+	c := onDiskIn(t, dir)
+	c.Recovery = oldHalf
+	importKey(t, initialize(t, c), "a", noah.Name, upstream.Prod)
+	sealed := sealedBytes(t, c.Store)
+	// The old private half was stolen: another one is configured, and signerd started again.
+	c.Recovery = half
+	k := open(t, c)
+	if before, replaced := k.RecoveryReplaced(); !replaced || before != old.ID() {
+		t.Errorf("it tells of %q (%t), and not of %q", before, replaced, old.ID())
+	}
+	if got := k.Stats().RecoveryKeyID; got != half.ID() {
+		t.Errorf("it is wrapped to %q, want %q", got, half.ID())
+	}
+	if found := heldBy(t, dir, sealed); len(found) > 0 {
+		t.Errorf("the file still has what the old recovery key opens: %q", found)
+	}
+	if _, replaced := open(t, c).RecoveryReplaced(); replaced {
+		t.Error("the next start tells of it again")
+	}
+}
+
+// heldBy names the records of which a file in the folder has the sealed bytes, in unused parts too.
+func heldBy(t *testing.T, dir string, records map[string][]byte) (found []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		content, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for record, sealed := range records {
+			if len(sealed) > 64 && bytes.Contains(content, sealed[len(sealed)-64:]) {
+				found = append(found, record)
+			}
+		}
+	}
+	return found
 }

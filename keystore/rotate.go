@@ -24,7 +24,18 @@ func (k *Keystore) RotateRootKey(ctx context.Context, root RootKey, progress fun
 	if progress == nil {
 		progress = func(int, int) {}
 	}
-	err := k.changing(ctx, func(s *snapshot) error {
+	if err := k.rotate(ctx, root, progress); err != nil {
+		return err
+	}
+	if err := k.compact(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("the root key is rotated, but unused parts of the store may hold what the old one opens until it is compacted, which is tried again by itself: %w", err)
+	}
+	return nil
+}
+
+// rotate is RotateRootKey without the compaction.
+func (k *Keystore) rotate(ctx context.Context, root RootKey, progress func(done, total int)) error {
+	return k.changing(ctx, func(s *snapshot) error {
 		root := root
 		if root == nil {
 			root = k.config.RootKey
@@ -47,13 +58,6 @@ func (k *Keystore) RotateRootKey(ctx context.Context, root RootKey, progress fun
 		k.uncertain = true
 		return k.reload(context.WithoutCancel(ctx))
 	})
-	if err != nil {
-		return err
-	}
-	if err := k.compact(context.WithoutCancel(ctx)); err != nil {
-		return fmt.Errorf("the root key is rotated, but unused parts of the store may hold what the old one opens until it is compacted, which is tried again by itself: %w", err)
-	}
-	return nil
 }
 
 // resealAll makes every record anew, for one commit.

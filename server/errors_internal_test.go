@@ -129,6 +129,8 @@ var reasons = map[string]struct {
 	"keystore.ErrAnchored":           {keystore.ErrAnchored, "INTERNAL"},
 	"keystore.ErrNoRecovery":         {keystore.ErrNoRecovery, "INTERNAL"},
 	"keystore.ErrWrongRecoveryKey":   {keystore.ErrWrongRecoveryKey, "INTERNAL"},
+	"keystore.ErrUnverified":         {keystore.ErrUnverified, "INTERNAL"}, // of signerd restore and recover
+	"keystore.ErrOtherVerifierKey":   {keystore.ErrOtherVerifierKey, "INTERNAL"},
 }
 
 func TestEveryErrorOfThePackagesBelowHasItsReason(t *testing.T) {

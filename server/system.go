@@ -64,7 +64,7 @@ func (s *systemService) GetStatus(ctx context.Context, _ *adminv1.GetStatusReque
 	inForce := view.Policy()
 	out.Freeze = freezeMessage(view.Freeze())
 	out.PolicyGeneration, out.PolicyRuleCount = inForce.Generation, uint32(inForce.Policy.Rules())
-	out.StoreCounter, out.RootKeyId = stats.Counter, stats.RootKeyID
+	out.StoreCounter, out.RootKeyId, out.RecoveryKeyId = stats.Counter, stats.RootKeyID, stats.RecoveryKeyID
 	return out, nil
 }
 

@@ -109,6 +109,9 @@ func exists(path string) (bool, error) {
 // errNotYet marks that a file is missing which init makes.
 var errNotYet = errors.New("it is missing")
 
+// errNoRootKey marks that there is no root key to open a backup with.
+var errNoRootKey = errors.New("the root key is missing")
+
 // notYet marks errors of opening files that init would have made.
 func notYet(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
@@ -124,6 +127,10 @@ var hints = []struct {
 }{
 	{errNoLog, "bring back the log; if it is lost for good, make the folder (mode 0700), start signerd, and acknowledge the loss with signerctl audit acknowledge"},
 	{errNotYet, "if this is a new signerd, run `signerd init --config FILE` once"},
+	{errNoRootKey, "bring back the root key of the backup, or open it with --recovery-key"},
+	{keystore.ErrUnverified, "give --verifier-key FILE, with what `signerctl audit key` printed; without one at all, --unverified"},
+	{keystore.ErrOtherVerifierKey, "find out where it comes from; each store has its own verifier key, a restored one too"},
+	{recovery.ErrExchangeable, "chmod 644 the file, and find out who changed it: recovery-key new printed the id of the pair"},
 	{keystore.ErrNotInitialized, "run `signerd init --config FILE` once"},
 	{keystore.ErrRemoved, "bring back the store; only if it is to be given up for good, remove the anchor as well"},
 	{keystore.ErrInitialized, "it is ready: start `signerd --config FILE`"},

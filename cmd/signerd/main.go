@@ -69,7 +69,7 @@ func command(stdout, stderr io.Writer) *cobra.Command {
   signerd check --config FILE   says what is wrong with a configuration, without serving
   signerd restore --config FILE BACKUP
                                 makes the store of a backup, where there is none
-  signerd recover --config FILE --recovery-key FILE
+  signerd recover --config FILE --recovery-key FILE --verifier-key FILE
                                 wraps the store with a new root key when the old one is lost
   signerd recovery-key new --private FILE --public FILE
                                 makes a recovery key
@@ -107,7 +107,7 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 		withConfig("check", "Say what is wrong with a configuration, without serving", check),
 		restoreCommand(&configFile, stdout),
 		recoverCommand(&configFile, stdout),
-		recoveryKeyCommand(),
+		recoveryKeyCommand(stdout),
 		dev,
 	)
 	root.CompletionOptions.DisableDefaultCmd = true

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"time"
 
@@ -14,7 +15,6 @@ import (
 	"github.com/signerd/signerd/internal/checkpoint"
 	"github.com/signerd/signerd/internal/config"
 	"github.com/signerd/signerd/internal/durable"
-	"github.com/signerd/signerd/internal/recovery"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/keystore/bolt"
 	"github.com/signerd/signerd/server"
@@ -25,8 +25,10 @@ import (
 type restoring struct {
 	config *config.Config
 	stdout io.Writer
-	// recoveryKey is the file of the private half that opens the backup instead of the root key; empty for none.
-	recoveryKey string
+	// recovering is what opens the backup instead of the root key, or shows who made it.
+	recovering
+	// frozen has all signing stopped in what is restored.
+	frozen bool
 	// done is told after each step that changed something; nil for nobody.
 	done func(step string)
 }
@@ -40,13 +42,12 @@ const (
 	stepAnchor   = "anchor"
 )
 
-// restore is `signerd restore`.
-func restore(ctx context.Context, configFile, backupFile, recoveryKey string, stdout io.Writer) error {
-	c, err := config.Load(configFile, server.Always())
-	if err != nil {
+// restore is `signerd restore`; r has no config yet.
+func restore(ctx context.Context, configFile, backupFile string, r restoring) (err error) {
+	if r.config, err = config.Load(configFile, server.Always()); err != nil {
 		return err
 	}
-	return explain(restoring{config: c, stdout: stdout, recoveryKey: recoveryKey}.run(ctx, backupFile))
+	return explain(r.run(ctx, backupFile))
 }
 
 // run changes nothing before the whole backup was opened and there is room for what it holds. If it is interrupted, it can be run again.
@@ -55,44 +56,74 @@ func (r restoring) run(ctx context.Context, backupFile string) error {
 	if err := foldersExist(c.Store, c.Anchor, c.RootKey.MadeByInit(), c.Audit.Dir); err != nil {
 		return err
 	}
-	kc := keystore.Config{Schemes: server.Schemes(noon.Destinations{}), Compile: server.CompilePolicy}
-	var err error
-	if kc.Recovery, err = recoveryPublic(c.RootKey); err != nil {
-		return err
-	}
-	if r.recoveryKey != "" {
-		kc.RecoveryKey, err = recovery.OpenPrivate(r.recoveryKey)
-	} else {
-		kc.RootKey, err = rootKey(ctx, c.RootKey, false)
-	}
+	kc, err := r.keys(ctx)
 	if err != nil {
-		return notYet(err)
+		return err
 	}
 	opened, err := openBackup(ctx, kc, backupFile)
 	if err != nil {
+		return err
+	}
+	if kc.RootKey, err = r.wrapping(ctx, opened); err != nil {
 		return err
 	}
 	store, err := r.prepare(ctx)
 	if err != nil {
 		return err
 	}
-	if r.recoveryKey != "" {
+	if kc.RootKey == nil {
 		if kc.RootKey, err = r.newRootKey(ctx); err != nil {
 			return errors.Join(err, store.Close())
 		}
 	}
 	kc.Store, kc.Anchor = &steppedStore{store, r}, &steppedAnchor{audit.NewAnchorFile(c.Anchor), r}
-	err = opened.Restore(ctx, kc)
+	made, err := opened.Restore(ctx, kc, r.frozen)
 	if err := errors.Join(err, store.Close()); err != nil {
 		return fmt.Errorf("restoring %s: %w", backupFile, err)
 	}
-	m := opened.Manifest
-	_, _ = fmt.Fprintf(r.stdout, "restored %d keys, as store %s had them at change %d, %s\n", m.Keys, m.StoreID, m.Counter, m.Created.UTC().Format(time.RFC3339))
-	_, _ = fmt.Fprintf(r.stdout, "made the store %s, its anchor %s and the folder of its new audit log %s\n", c.Store, c.Anchor, c.Audit.Dir)
+	r.report(opened, made)
 	return nil
 }
 
-// newRootKey makes the configured root key, or takes the one that is there.
+// keys opens what opens the backup.
+func (r restoring) keys(ctx context.Context) (keystore.Config, error) {
+	c := r.config
+	kc := keystore.Config{Schemes: server.Schemes(noon.Destinations{}), Compile: server.CompilePolicy}
+	var err error
+	if kc.Recovery, err = recoveryPublic(c.RootKey); err != nil {
+		return kc, err
+	}
+	if err := r.configure(&kc, r.stdout); err != nil || kc.RecoveryKey != nil {
+		return kc, err
+	}
+	if kc.RootKey, err = rootKey(ctx, c.RootKey, false); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: %w", err, errNoRootKey)
+		}
+		return kc, err
+	}
+	if kc.NextRootKey, err = nextRootKey(ctx, c.NextRootKey); err != nil {
+		return kc, fmt.Errorf("next_root_key: %w", err)
+	}
+	return kc, nil
+}
+
+// wrapping is the root key that the restored store gets: the one that opened the backup, or else the configured one, which is looked at
+// before anything is made; nil where it is to be made.
+func (r restoring) wrapping(ctx context.Context, opened *keystore.Restorable) (keystore.RootKey, error) {
+	if root := opened.RootKey(); root != nil {
+		return root, nil
+	}
+	if path := r.config.RootKey.MadeByInit(); path != "" {
+		if there, err := exists(path); err != nil || !there {
+			return nil, err
+		}
+	}
+	// Nothing shows that a passphrase is the one that was lost: it is typed twice.
+	return rootKey(ctx, r.config.RootKey, true)
+}
+
+// newRootKey makes the configured root key.
 func (r restoring) newRootKey(ctx context.Context) (keystore.RootKey, error) {
 	made, err := rootKeyFor(r.config.RootKey, r.stdout)
 	if made {
@@ -101,7 +132,25 @@ func (r restoring) newRootKey(ctx context.Context) (keystore.RootKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rootKey(ctx, r.config.RootKey, made)
+	return rootKey(ctx, r.config.RootKey, true)
+}
+
+// report says what was made, and what an operator has to know of it.
+func (r restoring) report(opened *keystore.Restorable, made keystore.Restored) {
+	say := func(format string, args ...any) { _, _ = fmt.Fprintf(r.stdout, format+"\n", args...) }
+	c, m := r.config, opened.Manifest
+	taken := m.Created.UTC().Format(time.RFC3339)
+	say("restored %d keys, as store %s had them at change %d, %s", m.Keys, m.StoreID, m.Counter, taken)
+	say("made the store %s, its anchor %s and the folder of its new audit log %s", c.Store, c.Anchor, c.Audit.Dir)
+	if made.Postponed > 0 {
+		say("of %d versions the destruction was due or soon: it is put off; signerctl key restore takes it back", made.Postponed)
+	}
+	if opened.Frozen || r.frozen {
+		say("all signing is stopped in it until: signerctl unfreeze")
+	} else {
+		say("it signs as soon as it is started: a freeze after %s is not in the backup, nor is any key that was disabled since; restore with --frozen to look first", taken)
+	}
+	say("its verifier key is new; keep it with the recovery key: %s", made.VerifierKey)
 }
 
 func openBackup(ctx context.Context, c keystore.Config, path string) (*keystore.Restorable, error) {

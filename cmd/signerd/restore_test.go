@@ -1,16 +1,21 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/signerd/signerd/audit"
 	"github.com/signerd/signerd/internal/config"
+	"github.com/signerd/signerd/internal/recovery"
+	"github.com/signerd/signerd/internal/rootkey"
 	"github.com/signerd/signerd/internal/secret"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/upstream"
@@ -27,13 +32,32 @@ func folderConfig(dir, rootKey string) *config.Config {
 // backedUp makes a store with a key in it, and a backup of it.
 func backedUp(t *testing.T) (rootKey, path string) {
 	t.Helper()
+	rootKey, made := backedUpTo(t, "")
+	return rootKey, made.backup
+}
+
+// madeBackup is a backup, and the verifier key of the store that it is of.
+type madeBackup struct{ backup, verifierKey string }
+
+// backedUpTo is backedUp of a store that is wrapped to a recovery key.
+func backedUpTo(t *testing.T, recoveryPublicKey string) (rootKey string, made madeBackup) {
+	t.Helper()
 	dir := t.TempDir()
 	c := folderConfig(dir, filepath.Join(dir, "root.key"))
-	return c.RootKey.File, backupOf(t, c)
+	c.RootKey.RecoveryPublicKey = recoveryPublicKey
+	path, verifierKey := backupWithKey(t, c)
+	return c.RootKey.File, madeBackup{path, verifierKey}
 }
 
 // backupOf makes the store of a configuration, with a key in it, and a backup.
 func backupOf(t *testing.T, c *config.Config) (path string) {
+	t.Helper()
+	path, _ = backupWithKey(t, c)
+	return path
+}
+
+// backupWithKey is backupOf that gives the verifier key of the store as well.
+func backupWithKey(t *testing.T, c *config.Config) (path, verifierKey string) {
 	t.Helper()
 	if _, err := prepare(t.Context(), c); err != nil {
 		t.Fatal(err)
@@ -58,7 +82,7 @@ func backupOf(t *testing.T, c *config.Config) (path string) {
 	if _, err := k.Backup(t.Context(), f, "test"); err != nil {
 		t.Fatal(err)
 	}
-	return f.Name()
+	return f.Name(), k.AuditSigner().VerifierKey()
 }
 
 // Variables of the process that is killed.
@@ -74,7 +98,7 @@ func TestRestoreThatIsKilled(t *testing.T) {
 	if os.Getenv(killDir) == "" {
 		return
 	}
-	err := restoring{config: folderConfig(os.Getenv(killDir), os.Getenv(killRoot)), recoveryKey: os.Getenv(killRecovery), stdout: io.Discard, done: func(step string) {
+	err := restoring{config: folderConfig(os.Getenv(killDir), os.Getenv(killRoot)), recovering: unverified(os.Getenv(killRecovery)), stdout: io.Discard, done: func(step string) {
 		if step == os.Getenv(killStep) {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
@@ -171,5 +195,127 @@ func TestARestoreIsNotCompletedByAnotherBackupNorOverAChangedStore(t *testing.T)
 	}
 	if there, err := audit.NewAnchorFile(c.Anchor).Exists(); there || err != nil {
 		t.Errorf("an anchor was made (%v)", err)
+	}
+}
+
+// The public half is public: whoever has it can wrap a keyring of their own to it.
+func TestABackupThatAStrangerMadeForTheRecoveryKeyIsRefused(t *testing.T) {
+	t.Parallel()
+	if !recoveryKeys(t) {
+		return
+	}
+	dir := t.TempDir()
+	private, public := filepath.Join(dir, "recovery.key"), filepath.Join(dir, "recovery.pub")
+	if err := recovery.Create(private, public); err != nil {
+		t.Fatal(err)
+	}
+	_, theirs := backedUpTo(t, public)
+	_, ours := backedUpTo(t, public)
+	key := filepath.Join(dir, "log.key")
+	if err := os.WriteFile(key, []byte(ours.verifierKey+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		recovering
+		backup string
+		want   error
+	}{
+		{"the stranger's, against our verifier key", recovering{private, key, false}, theirs.backup, keystore.ErrOtherVerifierKey},
+		{"the stranger's, against nothing", recovering{private, "", false}, theirs.backup, keystore.ErrUnverified},
+		{"ours, against our verifier key", recovering{private, key, false}, ours.backup, nil},
+		{"ours, unverified", recovering{private, "", true}, ours.backup, nil},
+	} {
+		into := t.TempDir()
+		c := folderConfig(into, filepath.Join(into, "root.key"))
+		var out strings.Builder
+		if err := (restoring{config: c, stdout: &out, recovering: tt.recovering}).run(t.Context(), tt.backup); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
+		}
+		if warned := strings.Contains(out.String(), "WARNING"); warned != tt.unverified {
+			t.Errorf("%s: it warns: %t", tt.name, warned)
+		}
+		entries, err := os.ReadDir(into)
+		if err != nil || tt.want != nil && len(entries) > 0 {
+			t.Errorf("%s: the folder has %v (%v)", tt.name, entries, err)
+		}
+		if tt.want == nil {
+			wantPay(t, c)
+		}
+	}
+}
+
+func TestARestoreLooksAtTheRootKeyBeforeItMakesAnything(t *testing.T) {
+	t.Parallel()
+	if !recoveryKeys(t) {
+		return
+	}
+	dir := t.TempDir()
+	private, public := filepath.Join(dir, "recovery.key"), filepath.Join(dir, "recovery.pub")
+	if err := recovery.Create(private, public); err != nil {
+		t.Fatal(err)
+	}
+	_, ours := backedUpTo(t, public)
+	into := t.TempDir()
+	c := folderConfig(into, filepath.Join(into, "root.key"))
+	if err := os.WriteFile(c.RootKey.File, []byte("no root key\n"), 0o400); err != nil {
+		t.Fatal(err)
+	}
+	r := restoring{config: c, stdout: io.Discard, recovering: recovering{private, "", true}}
+	if err := r.run(t.Context(), ours.backup); !errors.Is(err, rootkey.ErrMalformed) {
+		t.Errorf("restoring it: %v", err)
+	}
+	if entries, err := os.ReadDir(into); err != nil || len(entries) != 1 {
+		t.Errorf("the folder has %v (%v)", entries, err)
+	}
+}
+
+func TestABackupOfAfterARotationIsRestoredWithTheRootKeyToCome(t *testing.T) {
+	t.Parallel()
+	root, path := backedUp(t)
+	dir := t.TempDir()
+	c := folderConfig(dir, filepath.Join(dir, "old.key"))
+	if err := rootkey.CreateFile(c.RootKey.File); err != nil {
+		t.Fatal(err)
+	}
+	c.NextRootKey.File = root
+	if err := (restoring{config: c, stdout: io.Discard}).run(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	// The old one may have been replaced because it was stolen.
+	c.RootKey.File, c.NextRootKey.File = root, ""
+	wantPay(t, c)
+}
+
+func TestARotationIsRefusedOnceTheRecoveryKeysFileHasAnother(t *testing.T) {
+	t.Parallel()
+	if !recoveryKeys(t) {
+		return
+	}
+	dir := t.TempDir()
+	public := filepath.Join(dir, "recovery.pub")
+	if err := recovery.Create(filepath.Join(dir, "first.key"), public); err != nil {
+		t.Fatal(err)
+	}
+	c := config.RootKey{RecoveryPublicKey: public}
+	loaded, err := recoveryPublic(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := withSameRecoveryKey(c, loaded, func(context.Context) (keystore.RootKey, error) { return nil, nil })
+	if _, err := next(t.Context()); err != nil {
+		t.Errorf("with the same one: %v", err)
+	}
+	if err := errors.Join(os.Remove(public), recovery.Create(filepath.Join(dir, "second.key"), public)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := next(t.Context()); err == nil || !strings.Contains(err.Error(), "restart signerd") {
+		t.Errorf("with another one: %v", err)
+	}
+	if err := os.Remove(public); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := next(t.Context()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("with none: %v", err)
 	}
 }

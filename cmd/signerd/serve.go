@@ -117,6 +117,9 @@ func (d daemon) run(ctx context.Context) (err error) {
 	}
 	var seen observed
 	m := metrics.New(version.Version, seen.state)
+	if next := d.serving.NextRootKey; next != nil {
+		d.serving.NextRootKey = withSameRecoveryKey(d.config.RootKey, kc.Recovery, next)
+	}
 	d.serving.Metrics, d.serving.Noon, d.serving.CopyLost = m, d.noon, seen.copyLost
 	s, err := server.New(d.serving)
 	if err != nil {
@@ -160,6 +163,7 @@ func (d daemon) run(ctx context.Context) (err error) {
 	if err != nil {
 		return explain(errors.Join(err, d.shutdown(s)))
 	}
+	tellRecovery(keys, d.log)
 	stats := keys.Stats()
 	d.log.Info("serving", "version", version.Version, "keys", stats.Keys, "root_key", stats.RootKeyID, "store_counter", stats.Counter)
 	d.ready()

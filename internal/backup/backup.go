@@ -15,6 +15,7 @@ package backup
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -25,12 +26,37 @@ const Format = 1
 const (
 	// MaxRecords bounds the records of a backup.
 	MaxRecords = 1 << 21
-	// MaxSealedBytes bounds one sealed record.
+	// MaxSealedBytes bounds one sealed record of any kind.
 	MaxSealedBytes = 256 << 20
 
 	maxManifestBytes = 64 << 10
 	maxNameBytes     = 128
 )
+
+// What a sealed record may hold at most, by its kind. Records are JSON, with bytes in base64.
+const (
+	maxKeyBytes    = 16 << 20 // some thousand versions with material
+	maxPolicyBytes = 32 << 20
+	maxAuditBytes  = 4 << 20
+	maxOtherBytes  = 1 << 20
+	// The head has an entry for each record.
+	maxHeadBytes, maxHeadEntryBytes = 64 << 10, 320
+)
+
+// maxSealed bounds the record of this name in a backup of so many records.
+func maxSealed(name string, records int) int64 {
+	switch {
+	case strings.HasPrefix(name, keyPrefix):
+		return maxKeyBytes
+	case name == "policy":
+		return maxPolicyBytes
+	case name == "audit":
+		return maxAuditBytes
+	case name == "head":
+		return min(maxHeadBytes+int64(records)*maxHeadEntryBytes, MaxSealedBytes)
+	}
+	return maxOtherBytes
+}
 
 const (
 	magic         = "signerd backup\n"
@@ -85,7 +111,7 @@ func (m Manifest) check() error {
 		return fmt.Errorf("%w: its format is %d, and this program reads %d", ErrNotBackup, m.Format, Format)
 	case !isHex(m.StoreID, 16) || !isHex(m.Root, 32):
 		return fmt.Errorf("%w: its manifest does not say which store it is of", ErrDamaged)
-	case m.Records < 1 || m.Records > MaxRecords || m.Keys < 0 || m.Keys > m.Records || m.Bytes < 0 || m.Bytes > int64(m.Records)*MaxSealedBytes:
+	case m.Records < 1 || m.Records > MaxRecords || m.Keys < 0 || m.Keys > m.Records || m.Bytes < 0 || m.Bytes > int64(m.Records)*maxKeyBytes+MaxSealedBytes+maxPolicyBytes:
 		return fmt.Errorf("%w: its manifest has impossible numbers", ErrDamaged)
 	}
 	return nil

@@ -6,7 +6,9 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -130,6 +132,66 @@ func TestWhatClaimsToBeLargeIsRefusedBeforeItIsRead(t *testing.T) {
 	newer := head(strings.Replace(string(b[19:19+size]), `"format":1`, `"format":2,"more":1`, 1))
 	if _, _, err := backup.Read(bytes.NewReader(newer), nil); !errors.Is(err, backup.ErrNotBackup) {
 		t.Errorf("a newer format: %v", err)
+	}
+}
+
+func TestARecordIsNoLargerThanItsKindCanBe(t *testing.T) {
+	for name, most := range map[string]int{"key/a": 16 << 20, "policy": 32 << 20, "audit": 4 << 20, "head": 64<<10 + 2*320, "keyring": 1 << 20, "fence": 1 << 20} {
+		write := func(size int) (*bytes.Buffer, error) {
+			var b bytes.Buffer
+			_, err := backup.Write(&b, manifest, []backup.Record{{Name: name, Generation: 1, Sealed: make([]byte, size)}, {Name: "z", Generation: 1}}, store.Sign)
+			return &b, err
+		}
+		if _, err := write(most + 1); err == nil {
+			t.Errorf("%s: one of %d bytes is written", name, most+1)
+		}
+		b, err := write(most)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if _, _, err := backup.Read(bytes.NewReader(b.Bytes()), func(backup.Record) error { return nil }); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		// The same file with one byte more in the record, and in the manifest: it is refused before the record is read.
+		at := bytes.Index(b.Bytes(), append([]byte{byte(len(name))}, name...)) + 1 + len(name) + 8
+		changed := bytes.Replace(bytes.Clone(b.Bytes()[:at+4]), fmt.Appendf(nil, `"bytes":%d`, most), fmt.Appendf(nil, `"bytes":%d`, most+1), 1)
+		binary.BigEndian.PutUint32(changed[len(changed)-4:], uint32(most+1))
+		beyond := func() (int, error) { t.Errorf("%s: more was read", name); return 0, io.EOF }
+		if _, _, err := backup.Read(io.MultiReader(bytes.NewReader(changed), readerFunc(beyond)), nil); !errors.Is(err, backup.ErrDamaged) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestWhatIsNotWantedIsCheckedAndNotKept(t *testing.T) {
+	var b bytes.Buffer
+	large := make([]byte, 8<<20)
+	list := []backup.Record{{Name: "keyring", Generation: 1, Sealed: []byte("k")}}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		list = append(list, backup.Record{Name: "key/" + name, Generation: 1, Sealed: large})
+	}
+	if _, err := backup.Write(&b, manifest, list, store.Sign); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, seal, err := backup.ReadSome(bytes.NewReader(b.Bytes()), func(name string) bool { return name == "keyring" }, func(r backup.Record) error {
+		names = append(names, r.Name+"="+string(r.Sealed))
+		return nil
+	})
+	runtime.ReadMemStats(&after)
+	if err != nil || !seal.By(store) || strings.Join(names, " ") != "keyring=k" {
+		t.Errorf("it gives %q (%v)", names, err)
+	}
+	if used := after.TotalAlloc - before.TotalAlloc; used > 1<<20 {
+		t.Errorf("it took %d bytes of memory", used)
+	}
+	changed := b.Bytes()
+	changed[len(changed)/2] ^= 1
+	if _, _, err := backup.ReadSome(bytes.NewReader(changed), func(string) bool { return false }, nil); !errors.Is(err, backup.ErrDamaged) {
+		t.Errorf("changed in what is not wanted: %v", err)
 	}
 }
 

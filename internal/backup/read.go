@@ -27,8 +27,17 @@ func (s Seal) By(key note.Verifier) bool { return key.Verify(Signed(s.sum), s.si
 // when Read has returned without an error: ErrNotBackup, ErrDamaged, those of take and of r. It never reserves memory on the word of
 // the file alone. Whether the store made the backup, Seal tells; whether its records open, only whoever has the root key.
 func Read(r io.Reader, take func(Record) error) (Manifest, Seal, error) {
+	return ReadSome(r, nil, take)
+}
+
+// ReadSome is Read that gives take only the records of which wanted says so by their names; nil wants all. It keeps no other in memory,
+// and checks them all the same.
+func ReadSome(r io.Reader, wanted func(name string) bool, take func(Record) error) (Manifest, Seal, error) {
+	if take == nil {
+		wanted = func(string) bool { return false }
+	}
 	in := &input{r: r, sum: sha256.New()}
-	m, seal, err := read(in, take)
+	m, seal, err := read(in, wanted, take)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = fmt.Errorf("%w: it ends too early", ErrDamaged)
 	}
@@ -38,7 +47,7 @@ func Read(r io.Reader, take func(Record) error) (Manifest, Seal, error) {
 	return m, seal, nil
 }
 
-func read(in *input, take func(Record) error) (Manifest, Seal, error) {
+func read(in *input, wanted func(name string) bool, take func(Record) error) (Manifest, Seal, error) {
 	m, err := readManifest(in)
 	if err != nil {
 		return m, Seal{}, err
@@ -46,18 +55,25 @@ func read(in *input, take func(Record) error) (Manifest, Seal, error) {
 	var last string
 	keys, left := 0, m.Bytes
 	for i := range m.Records {
-		r, err := readRecord(in, left)
+		r, size, err := readRecordHead(in, left, m.Records)
+		if err == nil && r.Name <= last {
+			err = fmt.Errorf("%w: it is out of order", ErrDamaged)
+		}
+		takes := err == nil && (wanted == nil || wanted(r.Name))
+		switch {
+		case takes:
+			r.Sealed, err = in.take(int(size))
+		case err == nil:
+			err = in.skip(size)
+		}
 		if err != nil {
 			return m, Seal{}, fmt.Errorf("record %d of %d: %w", i+1, m.Records, err)
 		}
-		if r.Name <= last {
-			return m, Seal{}, fmt.Errorf("record %d of %d: %w: it is out of order", i+1, m.Records, ErrDamaged)
-		}
-		last, left = r.Name, left-int64(len(r.Sealed))
+		last, left = r.Name, left-size
 		if strings.HasPrefix(r.Name, keyPrefix) {
 			keys++
 		}
-		if take != nil {
+		if takes {
 			if err := take(r); err != nil {
 				return m, Seal{}, err
 			}
@@ -123,31 +139,32 @@ func readManifest(in *input) (m Manifest, err error) {
 	return m, m.check()
 }
 
-// readRecord reads a record of at most left bytes.
-func readRecord(in *input, left int64) (r Record, err error) {
+// readRecordHead reads what comes before the sealed bytes of a record, and says how many there are: at most left, and what its kind may
+// have in a backup of so many records.
+func readRecordHead(in *input, left int64, records int) (r Record, sealed int64, err error) {
 	size, err := in.number(1)
 	if err != nil {
-		return r, err
+		return r, 0, err
 	}
 	if size == 0 || size > maxNameBytes {
-		return r, fmt.Errorf("%w: its name has %d bytes", ErrDamaged, size)
+		return r, 0, fmt.Errorf("%w: its name has %d bytes", ErrDamaged, size)
 	}
 	name, err := in.take(int(size))
 	if err != nil {
-		return r, err
-	}
-	if r.Generation, err = in.number(8); err != nil {
-		return r, err
-	}
-	if size, err = in.number(4); err != nil {
-		return r, err
-	}
-	if size > MaxSealedBytes || int64(size) > left {
-		return r, fmt.Errorf("%w: it has %d bytes, more than there can be", ErrDamaged, size)
+		return r, 0, err
 	}
 	r.Name = string(name)
-	r.Sealed, err = in.take(int(size))
-	return r, err
+	if r.Generation, err = in.number(8); err != nil {
+		return r, 0, err
+	}
+	if size, err = in.number(4); err != nil {
+		return r, 0, err
+	}
+	sealed = int64(size)
+	if sealed > left || sealed > maxSealed(r.Name, records) {
+		return r, 0, fmt.Errorf("%w: it has %d bytes, more than there can be", ErrDamaged, size)
+	}
+	return r, sealed, nil
 }
 
 // input reads and hashes.
@@ -168,6 +185,12 @@ func (in *input) take(n int) ([]byte, error) {
 	}
 	in.sum.Write(b.Bytes())
 	return b.Bytes(), nil
+}
+
+// skip reads n bytes and keeps none.
+func (in *input) skip(n int64) error {
+	_, err := io.CopyN(in.sum, in.r, n)
+	return err
 }
 
 func (in *input) number(size int) (uint64, error) {

@@ -21,7 +21,7 @@ func Write(w io.Writer, m Manifest, records []Record, sign func(text []byte) ([]
 	slices.SortFunc(records, func(a, b Record) int { return cmp.Compare(a.Name, b.Name) })
 	m.Format, m.Records, m.Keys, m.Bytes = Format, len(records), 0, 0
 	for _, r := range records {
-		if len(r.Name) == 0 || len(r.Name) > maxNameBytes || len(r.Sealed) > MaxSealedBytes {
+		if len(r.Name) == 0 || len(r.Name) > maxNameBytes || int64(len(r.Sealed)) > maxSealed(r.Name, len(records)) {
 			return m, fmt.Errorf("writing a backup: record %q has %d bytes, which is out of bounds", r.Name, len(r.Sealed))
 		}
 		m.Bytes += int64(len(r.Sealed))

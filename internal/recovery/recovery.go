@@ -29,8 +29,14 @@ const (
 	maxFileBytes  = 512
 )
 
-// ErrMalformed says that a file does not hold that half of a recovery key.
-var ErrMalformed = errors.New("the file does not hold that half of a recovery key as `signerd recovery-key new` writes it")
+// Errors of opening the files.
+var (
+	// ErrMalformed says that a file does not hold that half of a recovery key.
+	ErrMalformed = errors.New("the file does not hold that half of a recovery key as `signerd recovery-key new` writes it")
+	// ErrExchangeable says that others than the owner may write a public half, or that it belongs to another user: whoever exchanges it
+	// has the keyring wrapped to a key of his own.
+	ErrExchangeable = errors.New("the public half of the recovery key can be changed by other users")
+)
 
 // ErrNotAllowed says that the cryptography in force cannot do HPKE, as under FIPS 140-3.
 var ErrNotAllowed = errors.New("the cryptographic module in force does not allow HPKE, and so no recovery key")
@@ -43,8 +49,8 @@ func suite() (hpke.KEM, hpke.KDF, hpke.AEAD) {
 
 var info = []byte("signerd keyring recovery")
 
-// Create makes a new pair in two new files: the private half with mode 0400, the public one with 0644. It fails with fs.ErrExist where
-// one of them is there, and with ErrNotAllowed.
+// Create makes a new pair in two new files: the private half with mode 0400, the public one with 0644; or none, after an error. It fails
+// with fs.ErrExist where one of them is there, and with ErrNotAllowed.
 func Create(private, public string) error {
 	kem, _, _ := suite()
 	key, err := kem.GenerateKey()
@@ -67,7 +73,8 @@ func Create(private, public string) error {
 	}
 	line = append(base64.StdEncoding.AppendEncode([]byte(publicPrefix), key.PublicKey().Bytes()), '\n')
 	if err := durable.CreateFile(public, line, 0o644); err != nil {
-		return fmt.Errorf("making the public half of a recovery key: %w", err)
+		// It would open nothing that anything is wrapped to.
+		return fmt.Errorf("making the public half of a recovery key: %w", errors.Join(err, os.Remove(private)))
 	}
 	return nil
 }
@@ -75,10 +82,10 @@ func Create(private, public string) error {
 // Public wraps. It is safe for concurrent use.
 type Public struct{ key hpke.PublicKey }
 
-// OpenPublic reads the file of a public half. Errors: those of reading it, ErrMalformed.
+// OpenPublic reads the file of a public half. Errors: those of reading it, ErrMalformed, ErrExchangeable.
 func OpenPublic(path string) (*Public, error) {
-	line, err := durable.ReadLimited(path, maxFileBytes)
-	if err != nil && !errors.Is(err, durable.ErrTooLarge) {
+	line, err := read(path, ownersAlone)
+	if err != nil {
 		return nil, fmt.Errorf("recovery public key %s: %w", path, err)
 	}
 	b, err := parse(line, publicPrefix)
@@ -117,7 +124,7 @@ type Private struct {
 
 // OpenPrivate reads the file of a private half. Errors: those of reading it, ErrMalformed, ErrNotAllowed.
 func OpenPrivate(path string) (*Private, error) {
-	line, err := readOwn(path)
+	line, err := read(path, checkFile)
 	defer clear(line)
 	if err != nil {
 		return nil, fmt.Errorf("recovery key %s: %w", path, err)
@@ -141,6 +148,9 @@ func OpenPrivate(path string) (*Private, error) {
 	return &Private{public, open}, nil
 }
 
+// Public is the other half.
+func (p *Private) Public() *Public { return p.public }
+
 // ID is that of the public half.
 func (p *Private) ID() string { return p.public.ID() }
 
@@ -161,8 +171,8 @@ var (
 	ErrOwner = errors.New("the file of a recovery key's private half must belong to the user who uses it, or to root")
 )
 
-// readOwn reads a file that nobody but its owner may read or write. What it gives is the caller's to wipe.
-func readOwn(path string) ([]byte, error) {
+// read reads a file that check lets pass. What it gives is the caller's to wipe.
+func read(path string, check func(fs.FileInfo) error) ([]byte, error) {
 	// Without O_NONBLOCK, opening a pipe would wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -174,7 +184,7 @@ func readOwn(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkFile(info); err != nil {
+	if err := check(info); err != nil {
 		return nil, err
 	}
 	line, err := durable.ReadAllLimited(f, path, maxFileBytes)
@@ -182,6 +192,20 @@ func readOwn(path string) ([]byte, error) {
 		return nil, ErrMalformed
 	}
 	return line, err
+}
+
+// ownersAlone refuses a public half that others than this user and root can change.
+func ownersAlone(info fs.FileInfo) error {
+	if !info.Mode().IsRegular() {
+		return ErrMalformed
+	}
+	if perm := info.Mode().Perm(); perm&0o022 != 0 {
+		return fmt.Errorf("%w: it has mode %04o", ErrExchangeable, perm)
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Uid != 0 && int(stat.Uid) != os.Geteuid() {
+		return fmt.Errorf("%w: it belongs to user %d", ErrExchangeable, stat.Uid)
+	}
+	return nil
 }
 
 func checkFile(info fs.FileInfo) error {

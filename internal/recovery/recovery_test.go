@@ -138,6 +138,52 @@ func TestNoFileIsReplaced(t *testing.T) {
 	}
 }
 
+func TestARecoveryKeyIsMadeWholeOrNotAtAll(t *testing.T) {
+	dir := t.TempDir()
+	private, taken := filepath.Join(dir, "private"), filepath.Join(dir, "taken")
+	if err := os.WriteFile(taken, []byte("the public half of another pair\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, public := range map[string]string{"over another file": taken, "in no folder": filepath.Join(dir, "none", "public"), "in one file": private} {
+		if err := recovery.Create(private, public); err == nil {
+			t.Errorf("%s: it was made", name)
+		}
+		if _, err := os.Stat(private); err == nil {
+			t.Errorf("%s: a private half stays, and opens nothing that anything is wrapped to", name)
+		}
+	}
+}
+
+func TestAPublicHalfThatOthersCanWriteIsRefused(t *testing.T) {
+	_, public := pair(t)
+	chmod := func(path string, mode fs.FileMode) {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, mode := range []fs.FileMode{0o666, 0o664, 0o646, 0o622} {
+		chmod(public, mode)
+		if _, err := recovery.OpenPublic(public); !errors.Is(err, recovery.ErrExchangeable) {
+			t.Errorf("mode %04o: %v", mode, err)
+		}
+	}
+	for _, mode := range []fs.FileMode{0o644, 0o600, 0o444, 0o440} {
+		chmod(public, mode)
+		if _, err := recovery.OpenPublic(public); err != nil {
+			t.Errorf("mode %04o: %v", mode, err)
+		}
+	}
+	const nobody = 65534
+	if os.Geteuid() == 0 { // only root can give files away
+		if err := os.Chown(public, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := recovery.OpenPublic(public); !errors.Is(err, recovery.ErrExchangeable) {
+			t.Errorf("of another user: %v", err)
+		}
+	}
+}
+
 func TestAFileThatIsNoRecoveryKeyIsRefused(t *testing.T) {
 	private, public := pair(t)
 	for name, content := range map[string]string{

@@ -26,12 +26,16 @@ const longBackup = `Write a backup of everything that signerd keeps (keys, the p
 signerd serves, and sealed as the store is: without the root key of this day it opens nothing, and with it "signerd restore" makes a
 store of it. The audit log is not in it: copy its folder.
 
-FILE gets mode 0600 and its name only once it is whole and was checked. One that is there is replaced with --force alone.`
+FILE gets mode 0600 and its name only once it is whole and was checked. One that is there is replaced with --force alone, and only if
+it is a regular file.
+
+Keep what "signerctl audit key" prints with the recovery key, if you have one: to restore a backup with that alone takes it.`
 
 const longBackupVerify = `Check that a backup is whole and was not changed, without any key, and show what it holds. Do this where backups are kept.
 
 Whoever can write the file could have put together another one. --verifier-key FILE, with what "signerctl audit key" printed, shows
-that the store itself made it; "signerd restore" always looks, and opens every record before it changes anything.`
+that the store itself made it; "signerd restore" looks whether the store that the backup is of did, and opens every record before it
+changes anything.`
 
 func (a *app) backupCommand() *cobra.Command {
 	var force bool
@@ -75,7 +79,10 @@ func (a *app) backup(cmd *cobra.Command, path string, force bool) error {
 		writeManifest(a.stderr, m)
 		return nil
 	}
-	if _, err := os.Lstat(path); err == nil && !force {
+	switch info, err := os.Lstat(path); {
+	case err == nil && !info.Mode().IsRegular():
+		return &failure{what: "taking a backup", err: durable.ErrNotRegular, hint: "give another FILE; --force replaces files alone"}
+	case err == nil && !force:
 		return &failure{what: "taking a backup", err: fs.ErrExist, hint: "give another FILE, or --force to replace it"}
 	}
 	m, err := saveBackup(path, force, fetch)
@@ -83,8 +90,12 @@ func (a *app) backup(cmd *cobra.Command, path string, force bool) error {
 		return &failure{what: "taking a backup", err: err, hint: "nothing was kept of it"}
 	}
 	writeManifest(a.stdout, m)
+	_, _ = io.WriteString(a.stderr, keepHint)
 	return nil
 }
+
+// keepHint is for whoever has a recovery key: nothing else shows later that it was this signerd that made a backup.
+const keepHint = "To restore it with a recovery key, keep what signerctl audit key prints with the recovery key.\n"
 
 // saveBackup writes a file that has its name only once it is whole, checked and durable.
 func saveBackup(path string, replace bool, fetch func(io.Writer) error) (m backup.Manifest, err error) {

@@ -3,9 +3,11 @@ package cli
 import (
 	"bytes"
 	"crypto/ed25519"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,7 +69,7 @@ func TestBackupWritesAFileThatIsWhole(t *testing.T) {
 	content, key := testBackup(t)
 	f := serveStreams(t, nil, streams{"Backup": parts(pieces(content, 77)...)})
 	path := filepath.Join(t.TempDir(), "keys.backup")
-	f.run(t, "", "backup", path).want(t, 0, backupShown, "")
+	f.run(t, "", "backup", path).want(t, 0, backupShown, keepHint)
 	got, err := os.ReadFile(path)
 	if err != nil || !bytes.Equal(got, content) {
 		t.Errorf("the file is not what signerd sent (%v)", err)
@@ -76,11 +78,32 @@ func TestBackupWritesAFileThatIsWhole(t *testing.T) {
 		t.Errorf("its mode is %v (%v)", info.Mode(), err)
 	}
 	f.run(t, "", "backup", path).want(t, 1, "", "signerctl: taking a backup: file already exists\nhint: give another FILE, or --force to replace it\n")
-	f.run(t, "", "backup", path, "--force").want(t, 0, backupShown, "")
+	f.run(t, "", "backup", path, "--force").want(t, 0, backupShown, keepHint)
 	f.run(t, "", "backup", "-").want(t, 0, string(content), backupShown)
 	run(t, "", "backup", "verify", path).want(t, 0, backupShown, "")
 	run(t, key+"\n", "backup", "verify", path, "--verifier-key", "-").want(t, 0, backupShown, "")
 	f.wantRequests(t, &adminv1.BackupRequest{}, &adminv1.BackupRequest{}, &adminv1.BackupRequest{})
+}
+
+func TestABackupTakesTheNameOfFilesAlone(t *testing.T) {
+	content, _ := testBackup(t)
+	f := serveStreams(t, nil, streams{"Backup": parts(pieces(content, 77)...)})
+	dir := t.TempDir()
+	pipe, link := filepath.Join(dir, "pipe"), filepath.Join(dir, "link")
+	if err := errors.Join(syscall.Mkfifo(pipe, 0o600), os.Symlink(writeFile(t, "x"), link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{pipe, link, dir} {
+		before, err := os.Lstat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.run(t, "", "backup", path, "--force").want(t, 1, "", "signerctl: taking a backup: it is not a regular file\nhint: give another FILE; --force replaces files alone\n")
+		if after, err := os.Lstat(path); err != nil || after.Mode() != before.Mode() {
+			t.Errorf("%s was replaced (%v)", path, err)
+		}
+	}
+	f.wantRequests(t)
 }
 
 func TestABackupThatDidNotArriveWholeLeavesNoFile(t *testing.T) {

@@ -283,7 +283,7 @@ func TestStatus(t *testing.T) {
 	f := serve(t, answers{"GetStatus": give(&adminv1.GetStatusResponse{
 		Reason: "the store is locked", Version: "1.2.3", GoVersion: "go1.26.8", StartTime: made, Development: true,
 		KeyCount: 2, KeyVersionCount: 3, PolicyGeneration: 9, PolicyRuleCount: 4, StoreCounter: 12, RootKeyId: "file:1", Caller: "unix:uid=1000",
-		Fips140: "on", CryptoModule: "v1.0.0",
+		Fips140: "on", CryptoModule: "v1.0.0", RecoveryKeyId: "recovery:2",
 	})})
 	f.run(t, "", "status").want(t, 0, `Serving:        no, the store is locked
 Version:        1.2.3 (go1.26.8)
@@ -294,6 +294,7 @@ Policy:         generation 9, with 4 rules
 Store counter:  12
 Root key:       file:1
 Audit:          no records
+Recovery key:   recovery:2
 Cryptography:   module v1.0.0, FIPS 140-3 on
 You are:        unix:uid=1000
 `, "")

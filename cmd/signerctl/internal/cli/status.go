@@ -52,6 +52,9 @@ func writeStatus(w io.Writer, s *adminv1.GetStatusResponse) {
 		{"Root key:", s.GetRootKeyId()},
 		{"Audit:", quantity(s.GetAuditRecords(), "record")},
 	}
+	if s.GetRecoveryKeyId() != "" {
+		rows = append(rows, []string{"Recovery key:", s.GetRecoveryKeyId()})
+	}
 	if s.GetCryptoModule() != "" {
 		rows = append(rows, []string{"Cryptography:", "module " + s.GetCryptoModule() + ", FIPS 140-3 " + s.GetFips140()})
 	}

@@ -201,7 +201,9 @@ type GetStatusResponse struct {
 	CryptoModule string `protobuf:"bytes,41,opt,name=crypto_module,json=cryptoModule,proto3" json:"crypto_module,omitempty"`
 	// Why unused parts of the store's file may still hold what was destroyed, or sealed for an old root key; empty if they do not.
 	// signerd compacts the file again every minute.
-	StoreWarning  string `protobuf:"bytes,50,opt,name=store_warning,json=storeWarning,proto3" json:"store_warning,omitempty"`
+	StoreWarning string `protobuf:"bytes,50,opt,name=store_warning,json=storeWarning,proto3" json:"store_warning,omitempty"`
+	// Names the recovery key that the keyring is wrapped to as well; empty for none.
+	RecoveryKeyId string `protobuf:"bytes,51,opt,name=recovery_key_id,json=recoveryKeyId,proto3" json:"recovery_key_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -421,6 +423,13 @@ func (x *GetStatusResponse) GetCryptoModule() string {
 func (x *GetStatusResponse) GetStoreWarning() string {
 	if x != nil {
 		return x.StoreWarning
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetRecoveryKeyId() string {
+	if x != nil {
+		return x.RecoveryKeyId
 	}
 	return ""
 }
@@ -809,7 +818,7 @@ const file_signerd_admin_v1_system_proto_rawDesc = "" +
 	"\rBackupRequest\"$\n" +
 	"\x0eBackupResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x12\n" +
-	"\x10GetStatusRequest\"\xf2\b\n" +
+	"\x10GetStatusRequest\"\x9a\t\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aserving\x18\x01 \x01(\bR\aserving\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
@@ -841,7 +850,8 @@ const file_signerd_admin_v1_system_proto_rawDesc = "" +
 	"\x10uses_known_since\x18# \x01(\v2\x1a.google.protobuf.TimestampR\x0eusesKnownSince\x12\x18\n" +
 	"\afips140\x18( \x01(\tR\afips140\x12#\n" +
 	"\rcrypto_module\x18) \x01(\tR\fcryptoModule\x12#\n" +
-	"\rstore_warning\x182 \x01(\tR\fstoreWarning\"\x16\n" +
+	"\rstore_warning\x182 \x01(\tR\fstoreWarning\x12&\n" +
+	"\x0frecovery_key_id\x183 \x01(\tR\rrecoveryKeyId\"\x16\n" +
 	"\x14RotateRootKeyRequest\"a\n" +
 	"\x15RotateRootKeyResponse\x12\x12\n" +
 	"\x04done\x18\x01 \x01(\x04R\x04done\x12\x14\n" +
