@@ -58,5 +58,5 @@ func (k *Keystore) checked(ctx context.Context) (*snapshot, []Record, error) {
 	if err := h.compare(current.sealer, records); err != nil {
 		return nil, nil, err
 	}
-	return &snapshot{revision: revision, head: h, sealer: current.sealer, signer: current.signer}, slices.Clip(list), nil
+	return &snapshot{revision: revision, head: h, keyset: current.keyset, signer: current.signer}, slices.Clip(list), nil
 }

@@ -311,15 +311,17 @@ func (k *Keystore) commitKey(ctx context.Context, s *snapshot, rec keyRecord) (*
 		return nil, err
 	}
 	defer clear(plaintext)
-	var key *Key
-	err = k.commit(ctx, s, prefixKey+rec.Name, plaintext, func(r Record) (func(*snapshot), error) {
-		var err error
-		if key, err = k.openKey(s, r); err != nil {
-			return nil, fmt.Errorf("opening the changed key %q: %w", rec.Name, err)
-		}
-		return func(n *snapshot) { n.replace(key) }, nil
-	})
-	return key, err
+	name, generation := prefixKey+rec.Name, s.head.counter+1
+	record := Record{name, generation, s.sealer.seal(name, generation, plaintext)}
+	key, err := k.openKey(s, record)
+	if err != nil {
+		return nil, fmt.Errorf("opening the changed key %q: %w", rec.Name, err)
+	}
+	h := k.nextHead(s, record)
+	if key.destroyed() > s.keys[rec.Name].destroyed() {
+		h.uncompacted = h.counter // the old record has the material
+	}
+	return key, k.commitRecord(ctx, s, record, h, func(n *snapshot) { n.replace(key) })
 }
 
 // unseal opens a key's record for a change, and returns its encoding as well.

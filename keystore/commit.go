@@ -39,10 +39,24 @@ func (k *Keystore) changing(ctx context.Context, try func(*snapshot) error) erro
 func (k *Keystore) settle(ctx context.Context) error {
 	if k.uncertain {
 		if err := k.reload(ctx); err != nil {
+			k.tellFault(err)
 			return err
 		}
 	}
 	return k.raiseAnchor()
+}
+
+// OnFault has told called when a change finds that the store can no longer be vouched for, as Follow's caller is told by its end:
+// nothing may be served from it any more. It is called with the keystore's lock held, and must change nothing. There is one at a time.
+func (k *Keystore) OnFault(told func(error)) { k.faultTold.Store(&told) }
+
+// tellFault tells of an error that is not one of a store, or a root key, that may be back in a moment.
+func (k *Keystore) tellFault(err error) {
+	told := k.faultTold.Load()
+	if told == nil || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrRootKeyUnavailable) {
+		return
+	}
+	(*told)(err)
 }
 
 // commit seals one record and the next head, writes both, moves the anchor, and makes the next snapshot current. build

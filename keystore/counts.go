@@ -28,7 +28,7 @@ type Stats struct {
 // Stats counts what the keystore holds now.
 func (k *Keystore) Stats() Stats {
 	s := k.current.Load()
-	out := Stats{Keys: len(s.keys), Counter: s.head.counter, RootKeyID: s.rootKeyID, RecoveryKeyID: recoveryKeyID(s.wrapped)}
+	out := Stats{Keys: len(s.keys), Counter: s.head.counter, RootKeyID: s.rootKeyID(), RecoveryKeyID: recoveryKeyID(s.wrapped)}
 	now := sync.OnceValue(k.config.now)
 	for _, key := range s.keys {
 		out.Versions += len(key.versions)

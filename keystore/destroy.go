@@ -128,18 +128,34 @@ func (k *Keystore) Due() []Doomed {
 func (v Version) scheduled() bool { return v.State != Destroyed && !v.DestroyTime.IsZero() }
 
 // DestroyVersion takes the material out of a version whose time has come, for good. What it was stays: number, fingerprint, times and
-// creator. The store's file may hold the old record until Purge. It does nothing to a version that is destroyed or was restored.
-// Errors: ErrNotFound, ErrConflict, ErrUnavailable.
-func (k *Keystore) DestroyVersion(ctx context.Context, name string, number uint32) (*Key, error) {
-	return k.changeVersion(ctx, name, number, 0, func(_ *keyRecord, v *versionRecord) error {
+// creator. The store's file may hold the old record until Purge. It does nothing to a version that is destroyed or was restored: done
+// says whether it was this call that destroyed it. Errors: ErrNotFound, ErrConflict, ErrUnavailable.
+func (k *Keystore) DestroyVersion(ctx context.Context, name string, number uint32) (key *Key, done bool, err error) {
+	key, err = k.changeVersion(ctx, name, number, 0, func(_ *keyRecord, v *versionRecord) error {
 		now := k.config.now()
+		done = false
 		if v.State == Destroyed || v.DestroyTime.IsZero() || now.Before(v.DestroyTime) {
 			return nil
 		}
 		for _, part := range v.Material {
 			clear(part)
 		}
-		v.State, v.DestroyTime, v.Material, v.Remains = Destroyed, now, nil, true
+		v.State, v.DestroyTime, v.Material = Destroyed, now, nil
+		done = true
 		return nil
 	})
+	return key, done && err == nil, err
+}
+
+// destroyed counts the versions without material; none for no key.
+func (k *Key) destroyed() (n int) {
+	if k == nil {
+		return 0
+	}
+	for _, v := range k.versions {
+		if v.State == Destroyed {
+			n++
+		}
+	}
+	return n
 }

@@ -57,7 +57,6 @@ type Version struct {
 	ExpireTime time.Time
 
 	credential upstream.Credential // nil once destroyed
-	remains    bool                // its old records may still be in the store's file
 	used       *atomic.Int64       // when it last signed, in Unix seconds; 0 for never. It is the same in all snapshots.
 }
 

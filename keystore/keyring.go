@@ -27,6 +27,9 @@ var ErrWrongRootKey = errors.New("this root key does not open the store: it was 
 // ErrRootKeyUnavailable says that whoever has the root key cannot be asked, or does not answer: the same may work later.
 var ErrRootKeyUnavailable = errors.New("the root key is not available")
 
+// ErrUnfitRootKey says that a root key that is to be taken into use does not unwrap what it wrapped.
+var ErrUnfitRootKey = errors.New("the root key does not unwrap what it wrapped")
+
 // rootKeyFault is an error of a RootKey that knows more than that something does not unwrap.
 type rootKeyFault interface {
 	error

@@ -73,22 +73,14 @@ type Config struct {
 	Now func() time.Time
 }
 
-func (c Config) now() time.Time {
+func (c *Config) now() time.Time {
 	if c.Now == nil {
 		return time.Now().UTC()
 	}
 	return c.Now().UTC()
 }
 
-// rootKeyID is empty where the recovery key stands in for the root key.
-func (c Config) rootKeyID() string {
-	if c.RootKey == nil {
-		return ""
-	}
-	return c.RootKey.ID()
-}
-
-func (c Config) scheme(name string) upstream.Scheme {
+func (c *Config) scheme(name string) upstream.Scheme {
 	for _, s := range c.Schemes {
 		if s.Name() == name {
 			return s
@@ -99,10 +91,11 @@ func (c Config) scheme(name string) upstream.Scheme {
 
 // Keystore is an open store. All methods are safe for concurrent use.
 type Keystore struct {
-	config  Config
+	config  Config // as it was given: the root key in use is the snapshot's
 	current atomic.Pointer[snapshot]
-	// freezeTold is what OnFreeze was given.
+	// freezeTold is what OnFreeze was given, faultTold what OnFault was.
 	freezeTold atomic.Pointer[func()]
+	faultTold  atomic.Pointer[func(error)]
 
 	// compacted is the counter up to which nothing that was replaced is left in the store's unused parts; 0 for not known.
 	compacted atomic.Uint64
@@ -113,8 +106,8 @@ type Keystore struct {
 	change sync.Mutex
 	// uncertain says that the last commit may or may not have been written: reload before the next.
 	uncertain bool
-	// otherRootKey may be what wraps the keyring, while it is not known what became of a rotation; nil otherwise.
-	otherRootKey RootKey
+	// rotating may be the keyring of the store, while it is not known what became of a rotation; nil otherwise.
+	rotating *keyset
 	// anchored is the counter that the anchor holds.
 	anchored uint64
 	// recoveryBefore is what Open found the keyring wrapped to, and recoveryReplaced that it was not what is configured.
@@ -126,11 +119,9 @@ type Keystore struct {
 
 // snapshot is all that the store held at one revision. It is immutable.
 type snapshot struct {
-	revision   uint64
-	rootKeyID  string // of the one that wraps the keyring
+	revision uint64
+	keyset
 	head       head
-	sealer     *sealer
-	wrapped    []byte // the keyring, as it is stored
 	pepper     secret.Bytes
 	signer     *checkpoint.Signer
 	audit      auditState
@@ -292,6 +283,9 @@ func (k *Keystore) List(after string, limit int) []*Key {
 
 // Follow takes in what other processes commit to a shared store, until ctx ends; it then returns ctx's error. Any other
 // error means that the store can no longer be read or vouched for, and that nothing may be served from it any more.
+//
+// While the root key is not available, what others sealed with a new keyring cannot be read: it is tried again until it is, and what
+// was loaded before is served meanwhile.
 func (k *Keystore) Follow(ctx context.Context) error {
 	for {
 		seen := k.current.Load().revision
@@ -301,11 +295,25 @@ func (k *Keystore) Follow(ctx context.Context) error {
 			}
 			return fmt.Errorf("%w: watching it: %w", ErrUnavailable, err)
 		}
-		if err := k.catchUp(ctx, seen); err != nil {
-			return err
+		for {
+			err := k.catchUp(ctx, seen)
+			if err == nil {
+				break
+			}
+			if ctx.Err() != nil || !errors.Is(err, ErrRootKeyUnavailable) {
+				return err
+			}
+			select {
+			case <-time.After(followAgain):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
 	}
 }
+
+// followAgain is how long Follow waits for a root key that is not available.
+const followAgain = 5 * time.Second
 
 // catchUp reloads if the store moved on, unless it was this process that moved it.
 func (k *Keystore) catchUp(ctx context.Context, seen uint64) error {
@@ -328,6 +336,6 @@ func (k *Keystore) reload(ctx context.Context) error {
 		return ErrRolledBack
 	}
 	k.publish(s)
-	k.uncertain, k.otherRootKey = false, nil
+	k.uncertain, k.rotating = false, nil
 	return k.raiseAnchor()
 }

@@ -34,10 +34,11 @@ func (k *Keystore) read(ctx context.Context, list []Record, revision uint64) (*s
 	if !ok {
 		return nil, damaged(nameKeyring, "it is missing")
 	}
-	sealer, err := k.openSealer(ctx, ring.Sealed)
+	keys, err := k.openKeyset(ctx, ring.Sealed)
 	if err != nil {
 		return nil, err
 	}
+	sealer := keys.sealer
 	h, err := openHead(sealer, records)
 	if err != nil {
 		return nil, err
@@ -45,28 +46,44 @@ func (k *Keystore) read(ctx context.Context, list []Record, revision uint64) (*s
 	if err := h.compare(sealer, records); err != nil {
 		return nil, err
 	}
-	s := &snapshot{revision: revision, rootKeyID: k.config.rootKeyID(), head: h, sealer: sealer, wrapped: ring.Sealed, generation: make(map[string]uint64, len(records)),
+	s := &snapshot{revision: revision, keyset: keys, head: h, generation: make(map[string]uint64, len(records)),
 		keys: make(map[string]*Key), serves: make(map[[32]byte]upstream.Environment)}
 	return s, k.fill(s, records)
 }
 
-// openSealer asks the root key only when the keyring is not the one that is loaded: a root key that goes away stops nothing that is.
-func (k *Keystore) openSealer(ctx context.Context, sealed []byte) (*sealer, error) {
-	if s := k.current.Load(); s != nil && bytes.Equal(s.wrapped, sealed) {
-		if other := k.otherRootKey; other != nil && other.ID() == s.rootKeyID {
-			k.config.RootKey = other // a rotation that came to nothing
-		}
-		return s.sealer, nil
+// keyset is an open keyring.
+type keyset struct {
+	sealer  *sealer
+	root    RootKey // that wraps it; nil where the recovery key stands in
+	wrapped []byte  // the keyring, as it is stored
+}
+
+// rootKeyID is empty where the recovery key stands in for the root key.
+func (s keyset) rootKeyID() string {
+	if s.root == nil {
+		return ""
 	}
-	keys, err := k.unwrap(ctx, sealed)
+	return s.root.ID()
+}
+
+// openKeyset asks a root key only when the keyring is neither the one that is loaded nor one that was made here: a root key that goes
+// away stops nothing that is.
+func (k *Keystore) openKeyset(ctx context.Context, wrapped []byte) (keyset, error) {
+	if s := k.current.Load(); s != nil && bytes.Equal(s.wrapped, wrapped) {
+		return s.keyset, nil
+	}
+	if made := k.rotating; made != nil && bytes.Equal(made.wrapped, wrapped) {
+		return *made, nil
+	}
+	ring, root, err := k.unwrap(ctx, wrapped)
 	if err != nil {
-		return nil, err
+		return keyset{}, err
 	}
-	s, err := newSealer(keys)
+	s, err := newSealer(ring)
 	if err != nil {
-		return nil, damaged(nameKeyring, "%v", err)
+		return keyset{}, damaged(nameKeyring, "%v", err)
 	}
-	return s, nil
+	return keyset{s, root, wrapped}, nil
 }
 
 func byName(list []Record) map[string]Record {
@@ -206,7 +223,7 @@ func (k *Keystore) buildKey(s *snapshot, rec keyRecord, r Record) (*Key, error) 
 		}
 		key.versions = append(key.versions, Version{
 			Number: v.Number, State: v.State, Algorithm: v.Algorithm, Fingerprint: [32]byte(v.Fingerprint),
-			CreateTime: v.CreateTime, Creator: v.Creator, DestroyTime: v.DestroyTime, ExpireTime: v.ExpireTime, credential: credential, remains: v.Remains,
+			CreateTime: v.CreateTime, Creator: v.Creator, DestroyTime: v.DestroyTime, ExpireTime: v.ExpireTime, credential: credential,
 			used: k.use(rec.Name, v.Number),
 		})
 	}

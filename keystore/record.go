@@ -40,9 +40,8 @@ type versionRecord struct {
 	CreateTime  time.Time         `json:"create_time"`
 	Creator     string            `json:"creator"`
 	Material    map[string][]byte `json:"material"`
-	// DestroyTime is when the material is to be destroyed, or was. Remains says that the store has not been compacted since it was.
+	// DestroyTime is when the material is to be destroyed, or was.
 	DestroyTime time.Time `json:"destroy_time,omitzero"`
-	Remains     bool      `json:"remains,omitempty"`
 	ExpireTime  time.Time `json:"expire_time,omitzero"`
 }
 
@@ -119,8 +118,6 @@ func (r *keyRecord) check() error {
 			return fmt.Errorf("version %d is ENABLED while its destruction is scheduled", v.Number)
 		case v.State == Destroyed && (v.DestroyTime.IsZero() || len(v.Material) > 0):
 			return fmt.Errorf("version %d is DESTROYED without a time, or has material", v.Number)
-		case v.State != Destroyed && v.Remains:
-			return fmt.Errorf("version %d has remains and is not DESTROYED", v.Number)
 		case len(v.Fingerprint) != 32:
 			return fmt.Errorf("version %d has no fingerprint", v.Number)
 		}

@@ -143,11 +143,13 @@ func (k *Keystore) RecoveryReplaced() (before string, replaced bool) {
 
 // rewrap commits the same keyring, wrapped anew. The old wrapping opens it as well: the store is to be compacted.
 func (k *Keystore) rewrap(ctx context.Context, s *snapshot) error {
-	ring, err := unwrapKeyring(ctx, k.config, s.wrapped)
+	c := k.config
+	c.RootKey = s.root
+	ring, err := unwrapKeyring(ctx, c, s.wrapped)
 	if err != nil {
 		return err
 	}
-	wrapped, err := ring.wrap(ctx, k.config)
+	wrapped, err := ring.wrap(ctx, c)
 	if err != nil {
 		return err
 	}

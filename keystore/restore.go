@@ -68,7 +68,7 @@ func OpenBackup(ctx context.Context, c Config, in io.ReadSeeker) (*Restorable, e
 	case m.StoreID != hex.EncodeToString(s.sealer.store[:]) || m.Counter != s.head.counter || m.Root != hex.EncodeToString(root[:]):
 		return nil, fmt.Errorf("%w: its manifest says another state than its records", ErrForgedBackup)
 	}
-	return &Restorable{Manifest: m, Frozen: s.freeze.Frozen, records: byName(list), opened: s, root: k.config.RootKey}, nil
+	return &Restorable{Manifest: m, Frozen: s.freeze.Frozen, records: byName(list), opened: s, root: s.root}, nil
 }
 
 // checkMaker reads a backup to its end, and checks that the store whose keyring is in it has signed it.
@@ -85,11 +85,11 @@ func (k *Keystore) checkMaker(ctx context.Context, in io.Reader) error {
 	if !ok {
 		return fmt.Errorf("opening the backup: %w", damaged(nameKeyring, "it is missing"))
 	}
-	s, err := k.openSealer(ctx, ring.Sealed)
+	keys, err := k.openKeyset(ctx, ring.Sealed)
 	if err != nil {
 		return fmt.Errorf("opening the backup: %w", err)
 	}
-	signer, err := openAuditKey(s, records[nameAuditKey])
+	signer, err := openAuditKey(keys.sealer, records[nameAuditKey])
 	if err != nil {
 		return fmt.Errorf("opening the backup: %w", damaged(nameAuditKey, "%v", err))
 	}
@@ -229,7 +229,7 @@ func (r *Restorable) reseal(ctx context.Context, c Config, frozen bool) (_ []Rec
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	return append(listed, sealed, sealAuditState(s, firstCounter, nil)), &snapshot{head: h, sealer: s, signer: signer}, postponed, nil
+	return append(listed, sealed, sealAuditState(s, firstCounter, nil)), &snapshot{head: h, keyset: keyset{sealer: s}, signer: signer}, postponed, nil
 }
 
 // postpone gives a key whose destructions are no sooner than the least that can be asked for: what is restored was missed by somebody,

@@ -1,9 +1,11 @@
 package keystore
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,13 +15,18 @@ import (
 	"github.com/signerd/signerd/internal/secret"
 )
 
+// errOtherRing says that another rotation came between.
+var errOtherRing = errors.New("the keyring moved on")
+
 // RotateRootKey seals every record anew, under a new data key that root wraps: after it neither the old root key nor the old
-// keyring opens anything in the store. A nil root is the one in use: then only the data key is new. Signing goes on
-// meanwhile; other changes wait. It is one transaction, so that a process that is killed leaves the store as it was or rotated.
-// Generations of keys stay. progress is told how many of all records are sealed; nil for nobody. Errors: ErrUnavailable, after which the store may
-// be rotated or not, ErrConflict, ErrDamaged for a record that does not open, or root's.
+// keyring opens anything in the store. A nil root is the one in use: then only the data key is new. Signing goes on meanwhile. Other
+// changes wait for the sealing and writing, but never for root, which is asked before. It is one transaction, so that a process that
+// is killed leaves the store as it was or rotated. Generations of keys stay. progress is told how many of all records are sealed; nil
+// for nobody. Errors: ErrUnavailable, after which the store may be rotated or not, ErrConflict, ErrDamaged, ErrUnfitRootKey, or root's;
+// after the last three nothing was changed.
 //
-// At last the store is compacted; where that fails, or a process was killed before it, the next Purge or Open does it. Copies of the store that were made before still open with their old root key.
+// At last the store is compacted. Where that fails the store is rotated all the same: CompactErr tells why, and the next Purge or Open
+// does it. Copies of the store that were made before still open with their old root key.
 func (k *Keystore) RotateRootKey(ctx context.Context, root RootKey, progress func(done, total int)) error {
 	if progress == nil {
 		progress = func(int, int) {}
@@ -27,29 +34,51 @@ func (k *Keystore) RotateRootKey(ctx context.Context, root RootKey, progress fun
 	if err := k.rotate(ctx, root, progress); err != nil {
 		return err
 	}
-	if err := k.compact(context.WithoutCancel(ctx)); err != nil {
-		return fmt.Errorf("the root key is rotated, but unused parts of the store may hold what the old one opens until it is compacted, which is tried again by itself: %w", err)
-	}
+	// Where it fails it is tried again by Purge, and the store is rotated: that must not look like a rotation that failed.
+	_ = k.compact(context.WithoutCancel(ctx))
 	return nil
 }
 
 // rotate is RotateRootKey without the compaction.
 func (k *Keystore) rotate(ctx context.Context, root RootKey, progress func(done, total int)) error {
-	return k.changing(ctx, func(s *snapshot) error {
-		root := root
-		if root == nil {
-			root = k.config.RootKey
+	for attempt := 1; ; attempt++ {
+		err := k.tryRotate(ctx, root, progress)
+		if !errors.Is(err, errOtherRing) {
+			return err
 		}
-		changes, err := k.resealAll(ctx, s, root, progress)
+		if attempt == maxAttempts {
+			return fmt.Errorf("%w: others kept rotating it", ErrConflict)
+		}
+	}
+}
+
+// tryRotate is one attempt. errOtherRing when the keyring of the store is no longer the one that it began with.
+func (k *Keystore) tryRotate(ctx context.Context, root RootKey, progress func(done, total int)) error {
+	before := k.current.Load().keyset
+	if root == nil {
+		root = before.root
+	}
+	// Without the lock: whoever has the root key may take its time, and a freeze must not wait for it.
+	made, err := k.succeed(ctx, before, root)
+	if err != nil {
+		return err
+	}
+	return k.changing(ctx, func(s *snapshot) error {
+		if !bytes.Equal(s.wrapped, before.wrapped) {
+			return errOtherRing
+		}
+		changes, err := k.resealAll(ctx, s, made, progress)
+		if errors.Is(err, ErrDamaged) {
+			k.uncertain = true // whoever changes something next finds it, too
+			k.tellFault(err)
+		}
 		if err != nil {
 			return err
 		}
-		// Until the outcome is known, the store may be opened by either.
-		before := k.config.RootKey
-		k.config.RootKey, k.otherRootKey = root, before
+		k.rotating = &made
 		if _, err := k.put(ctx, changes...); err != nil {
 			if !k.uncertain {
-				k.config.RootKey, k.otherRootKey = before, nil
+				k.rotating = nil
 			}
 			return err
 		}
@@ -60,28 +89,51 @@ func (k *Keystore) rotate(ctx context.Context, root RootKey, progress func(done,
 	})
 }
 
-// resealAll makes every record anew, for one commit.
-func (k *Keystore) resealAll(ctx context.Context, s *snapshot, root RootKey, progress func(done, total int)) ([]Change, error) {
+// succeed makes the keyring that comes after another, and proves that root opens what it wrapped.
+func (k *Keystore) succeed(ctx context.Context, before keyset, root RootKey) (keyset, error) {
+	ring := before.sealer.successor()
+	s, err := newSealer(ring)
+	if err != nil {
+		return keyset{}, err
+	}
+	c := k.config
+	c.RootKey, c.RecoveryKey = root, nil
+	wrapped, err := ring.wrap(ctx, c)
+	if err != nil {
+		return keyset{}, err
+	}
+	opened, err := unwrapKeyring(ctx, c, wrapped)
+	switch {
+	case errors.Is(err, ErrRootKeyUnavailable):
+		return keyset{}, fmt.Errorf("unwrapping what root key %s has just wrapped: %w", root.ID(), err)
+	case err != nil:
+		// Nothing is wrong with the store, whatever it says.
+		return keyset{}, fmt.Errorf("%w: %s: %v", ErrUnfitRootKey, root.ID(), err)
+	case !opened.same(ring):
+		return keyset{}, fmt.Errorf("%w: %s gives something else", ErrUnfitRootKey, root.ID())
+	}
+	return keyset{s, root, wrapped}, nil
+}
+
+// resealAll makes every record anew, for one commit. What the store holds must be what its head lists: a record that was put in
+// another's place must not be taken in.
+func (k *Keystore) resealAll(ctx context.Context, s *snapshot, made keyset, progress func(done, total int)) ([]Change, error) {
 	list, _, err := k.config.Store.Load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%w: reading it: %w", ErrUnavailable, err)
 	}
+	records := byName(list)
+	// Where others were faster, what they wrote is read first, and held against their head.
+	if records[nameHead].Generation != s.head.counter {
+		return nil, errRace
+	}
+	if err := s.head.compare(s.sealer, records); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(list, func(a, b Record) int { return strings.Compare(a.Name, b.Name) })
-	ring := s.sealer.successor()
-	next, err := newSealer(ring)
-	if err != nil {
-		return nil, err
-	}
-	c := k.config
-	c.RootKey = root
-	wrapped, err := ring.wrap(ctx, c)
-	if err != nil {
-		return nil, err
-	}
 	h := s.head
 	h.counter, h.entries = s.head.counter+1, maps.Clone(s.head.entries)
 	h.uncompacted = h.counter
-	keyring := Record{nameKeyring, h.counter, wrapped}
 	changes := make([]Change, 0, len(list))
 	for i, r := range list {
 		progress(i, len(list))
@@ -95,14 +147,14 @@ func (k *Keystore) resealAll(ctx context.Context, s *snapshot, root RootKey, pro
 		case r.Generation != s.generationOf(r.Name):
 			return nil, errRace
 		case r.Name == nameKeyring:
-			change.Record = keyring
+			change.Record = Record{nameKeyring, h.counter, made.wrapped}
 		case r.Name == nameUsage:
 			// Of what is known and not of the record, which may be damaged.
-			if change.Record, _, err = s.sealUsage(next); err != nil {
+			if change.Record, _, err = s.sealUsage(made.sealer); err != nil {
 				return nil, err
 			}
 		default:
-			if change.Record, err = reseal(s.sealer, next, r); err != nil {
+			if change.Record, err = reseal(s.sealer, made.sealer, r); err != nil {
 				return nil, err
 			}
 		}
@@ -111,7 +163,7 @@ func (k *Keystore) resealAll(ctx context.Context, s *snapshot, root RootKey, pro
 		}
 		changes = append(changes, change)
 	}
-	sealed, err := sealHead(next, h)
+	sealed, err := sealHead(made.sealer, h)
 	if err != nil {
 		return nil, err
 	}
@@ -153,23 +205,46 @@ func (s *sealer) successor() keyring {
 	return ring
 }
 
-// unwrap opens the keyring with the root key in use, or else with one that a rotation may have taken into use. The one in use may
-// be away or tell that the keyring is damaged, where it is not its own any more. One that is away may be the right one.
-func (k *Keystore) unwrap(ctx context.Context, stored []byte) (keyring, error) {
+// same reports whether two keyrings hold the same.
+func (r keyring) same(other keyring) bool {
+	return r.store == other.store && r.active == other.active && maps.EqualFunc(r.keys, other.keys, func(a, b secret.Bytes) bool {
+		return subtle.ConstantTimeCompare(a.Reveal(), b.Reveal()) == 1
+	})
+}
+
+// unwrap opens the keyring with the root key in use, or else with one that a rotation may have taken into use, and says which it was.
+// The one in use may be away or tell that the keyring is damaged, where it is not its own any more. One that is away may be the right
+// one.
+func (k *Keystore) unwrap(ctx context.Context, stored []byte) (keyring, RootKey, error) {
 	c := k.config
+	candidates := []RootKey{c.NextRootKey}
+	if s := k.current.Load(); s != nil {
+		// It may be neither of those that were configured at the start.
+		if s.rootKeyID() != c.RootKey.ID() {
+			candidates = append(candidates, c.RootKey)
+		}
+		c.RootKey = s.root
+	}
+	if k.rotating != nil {
+		candidates = append(candidates, k.rotating.root)
+	}
 	ring, err := unwrapKeyring(ctx, c, stored)
-	for _, other := range []RootKey{k.otherRootKey, k.config.NextRootKey} {
-		if err == nil || other == nil {
+	if err == nil {
+		return ring, c.RootKey, nil
+	}
+	for _, other := range candidates {
+		if other == nil {
 			continue
 		}
-		c.RootKey = other
-		opened, refused := unwrapKeyring(ctx, c, stored)
+		with := c
+		with.RootKey = other
+		opened, refused := unwrapKeyring(ctx, with, stored)
 		switch {
 		case refused == nil:
-			k.config.RootKey, ring, err = other, opened, nil
+			return opened, other, nil
 		case errors.Is(refused, ErrRootKeyUnavailable):
 			err = refused
 		}
 	}
-	return ring, err
+	return keyring{}, nil, err
 }

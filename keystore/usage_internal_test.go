@@ -19,7 +19,7 @@ func TestMarkingAUseAllocatesNothing(t *testing.T) {
 func many(tb testing.TB, n int) (*snapshot, time.Time) {
 	tb.Helper()
 	first := time.Unix(1_800_000_000, 0).UTC()
-	s := &snapshot{sealer: exampleSealer(tb), keys: make(map[string]*Key), usage: usage{since: first.Add(-time.Hour)}}
+	s := &snapshot{keyset: keyset{sealer: exampleSealer(tb)}, keys: make(map[string]*Key), usage: usage{since: first.Add(-time.Hour)}}
 	for i := range n {
 		name := keyName(i / maxVersions)
 		key := s.keys[name]

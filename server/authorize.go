@@ -101,7 +101,7 @@ func (s *Server) authorize(ctx context.Context, name string, request *asked) (au
 	c.keys = keys
 	if c.permission.signs {
 		// By the state of now, which may be newer than what was decided on.
-		if err := frozen(keys); err != nil {
+		if err := s.frozen(keys); err != nil {
 			return authorized{}, err
 		}
 	}

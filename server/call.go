@@ -73,7 +73,9 @@ func (s *Server) openCall(ctx context.Context, req any, info *grpc.UnaryServerIn
 	c.describe(req)
 	resp, err := s.serveCall(context.WithValue(ctx, callKey{}, c), c, func(ctx context.Context) (any, error) { return next(ctx, req) })
 	leaving, err := s.passGate(c, err)
-	defer leaving.leave()
+	if !leaveAtEnd(ctx, leaving) {
+		defer leaving.leave()
+	}
 	if err == nil {
 		c.handOut(resp)
 	}

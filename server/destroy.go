@@ -29,13 +29,17 @@ func (s *Server) destroyInTime(ctx context.Context) {
 }
 
 // destroyDue destroys the material of every version whose time has come, and has the store compacted. What fails is tried again at the
-// next look; without a record nothing is destroyed.
+// next look; without a record nothing is destroyed, and nor is it while the clock is not believed.
 func (s *Server) destroyDue(ctx context.Context) {
 	keys, err := s.loaded()
 	if err != nil {
 		return
 	}
-	for _, due := range keys.Due() {
+	list := keys.Due()
+	if (len(list) > 0 || s.clock.Err() != nil) && !s.believeClock() {
+		list = nil
+	}
+	for _, due := range list {
 		if err := s.destroy(ctx, keys, due); err != nil {
 			s.log.Error("a version whose time has come is not destroyed yet", "key", due.Key.Name, "version", due.Version, "cause", err.Error())
 		}
@@ -43,6 +47,18 @@ func (s *Server) destroyDue(ctx context.Context) {
 	if err := keys.Purge(ctx); err != nil {
 		s.log.Error("the store is not compacted yet: its file may still hold what was destroyed, or sealed for another root key", "cause", err.Error())
 	}
+}
+
+// believeClock reports whether what is due by the clock is to be destroyed.
+func (s *Server) believeClock() bool {
+	news, err := s.clock.look(s.now(), time.Since(s.running))
+	switch {
+	case err != nil && news:
+		s.log.Error("the clock jumped ahead", "cause", err.Error())
+	case news:
+		s.log.Info("the clock is believed again: what is due by it is destroyed")
+	}
+	return err == nil
 }
 
 // destroy destroys one version. Its intention is on record before, its result after.
@@ -55,12 +71,15 @@ func (s *Server) destroy(ctx context.Context, keys *keystore.Keystore, due keyst
 	if err := s.append(ctx, &intention); err != nil {
 		return err
 	}
-	key, err := keys.DestroyVersion(ctx, due.Key.Name, due.Version)
+	key, done, err := keys.DestroyVersion(ctx, due.Key.Name, due.Version)
 	r.Kind, r.Code = audit.KindCall, codes.OK.String()
-	if err != nil {
-		st, reason := statusFor(ctx, err, r.ID)
-		r.Code, r.Reason = st.Code().String(), reason
-	} else {
+	switch {
+	case err != nil:
+		r.Code, r.Reason = recordedAs(ctx, err, r.ID)
+	case !done:
+		// Somebody took it back in the last moment, or another process was faster.
+		r.Code, r.Reason = recordedAs(ctx, keystore.ErrConflict, r.ID)
+	default:
 		r.Generation = key.Generation
 		s.log.Info("destroyed", "key", key.Name, "version", due.Version, "record_id", r.ID)
 	}
@@ -69,4 +88,10 @@ func (s *Server) destroy(ctx context.Context, keys *keystore.Keystore, due keyst
 		err = failed
 	}
 	return err
+}
+
+// recordedAs is what a record says of an error.
+func recordedAs(ctx context.Context, err error, recordID string) (code, reason string) {
+	st, reason := statusFor(ctx, err, recordID)
+	return st.Code().String(), reason
 }

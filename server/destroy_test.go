@@ -2,12 +2,14 @@ package server_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/signerd/signerd/audit"
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 )
 
@@ -87,4 +89,71 @@ func TestWithAnActiveVersionDestroyedRequestsSaySo(t *testing.T) {
 	r.server.DestroyDue(context.Background())
 	_, err = r.signNOAH(as(t, operator), "a")
 	r.refused(t, err, codes.FailedPrecondition, "VERSION_DESTROYED")
+}
+
+func TestAVersionThatIsRestoredInTheLastMomentIsNotOnRecordAsDestroyed(t *testing.T) {
+	t.Parallel()
+	r := start(t, setup{})
+	r.scheduled(t, "a")
+	r.clock.advance(time.Hour)
+	// Between the look at what is due and the destruction, an operator takes it back.
+	r.clock.onceAt(3, func() {
+		if _, err := r.keys.RestoreVersion(context.Background(), "a", 1, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	r.server.DestroyDue(context.Background())
+	r.wantFirstVersion(t, "a", disabled, time.Time{})
+	var results []audit.Record
+	for _, record := range r.records(t) {
+		if record.Operation == "DestroyKeyVersion" && record.Caller == "" && record.Kind == audit.KindCall {
+			results = append(results, record)
+		}
+	}
+	if len(results) != 1 || results[0].Code != codes.Aborted.String() || results[0].Reason != "CONFLICT" || results[0].Generation != 0 {
+		t.Errorf("on record is %+v, want one result that says CONFLICT", results)
+	}
+}
+
+func TestAClockThatJumpsAheadDestroysNothing(t *testing.T) {
+	t.Parallel()
+	r := start(t, setup{})
+	r.importedTwice(t, "a")
+	_, err := r.admin.DestroyKeyVersion(as(t, operator), &adminv1.DestroyKeyVersionRequest{Name: "a", Version: 1, After: durationpb.New(7 * 24 * time.Hour)})
+	must(t, err)
+	due := r.clock.Now().Add(7 * 24 * time.Hour)
+	warning := func() string {
+		out, err := r.system.GetStatus(as(t, operator), &adminv1.GetStatusRequest{})
+		must(t, err)
+		return out.GetStoreWarning()
+	}
+	const wrong = 10 * 365 * 24 * time.Hour
+	r.clock.advance(wrong)
+	r.server.DestroyDue(context.Background())
+	r.wantFirstVersion(t, "a", disabled, due)
+	if got := warning(); !strings.Contains(got, "the clock is ahead by 87600h0m0s") {
+		t.Errorf("the warning is %q", got)
+	}
+	r.clock.advance(-wrong)
+	r.server.DestroyDue(context.Background())
+	r.wantFirstVersion(t, "a", disabled, due)
+	if got := warning(); got != "" {
+		t.Errorf("once the clock is right the warning is %q", got)
+	}
+}
+
+func TestEveryChangeOfAKeysGenerationIsOnRecord(t *testing.T) {
+	t.Parallel()
+	r := start(t, setup{bolt: true})
+	r.scheduled(t, "a")
+	r.clock.advance(time.Hour)
+	r.server.DestroyDue(context.Background())
+	out, err := r.admin.GetKey(as(t, operator), &adminv1.GetKeyRequest{Name: "a"})
+	must(t, err)
+	for _, record := range r.records(t) {
+		if record.Key == "a" && record.Generation == out.GetKey().GetGeneration() {
+			return
+		}
+	}
+	t.Errorf("no record tells of the change to generation %d of the key", out.GetKey().GetGeneration())
 }

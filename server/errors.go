@@ -56,6 +56,8 @@ var errorTable = []errorRow{
 	{errNoIdentity, codes.Unauthenticated, "NO_IDENTITY", "the caller could not be identified"},
 	{policy.ErrDenied, codes.PermissionDenied, "DENIED", "not allowed, or no such key"},
 	{errFrozen, codes.Unavailable, "FROZEN", "all signing is stopped by an operator"},
+	{errFreezeUnstored, codes.Unavailable, "STORE_UNAVAILABLE", "signing is stopped, but the freeze could not be stored: a restart may end it; freeze again once the store can be written"},
+	{errFreezeUnrecorded, codes.Unavailable, "AUDIT_UNAVAILABLE", "signing is stopped, but the freeze could not be recorded, and so is not stored: a restart ends it; freeze again once records can be written"},
 	{keystore.ErrNotFound, codes.NotFound, "KEY_NOT_FOUND", "no such key or version"},
 	{errWrongScheme, codes.FailedPrecondition, "WRONG_SCHEME", "the key belongs to another partner, or its scheme has no such thing"},
 	{keystore.ErrKeyDisabled, codes.FailedPrecondition, "KEY_DISABLED", "the key or its version is disabled"},

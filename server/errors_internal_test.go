@@ -107,6 +107,9 @@ var reasons = map[string]struct {
 	"server.errStopping":             {errStopping, "STORE_UNAVAILABLE"},
 	"server.errUndecided":            {errUndecided, "INTERNAL"},
 	"server.errUnproven":             {errUnproven, "UPSTREAM_REJECTED_CREDENTIAL"},
+	"keystore.ErrUnfitRootKey":       {keystore.ErrUnfitRootKey, "INTERNAL"}, // comes as errRootKey
+	"server.errFreezeUnstored":       {errFreezeUnstored, "STORE_UNAVAILABLE"},
+	"server.errFreezeUnrecorded":     {errFreezeUnrecorded, "AUDIT_UNAVAILABLE"},
 	"audit.ErrUnavailable":           {audit.ErrUnavailable, "AUDIT_UNAVAILABLE"},
 	"audit.ErrMissing":               {audit.ErrMissing, "AUDIT_UNAVAILABLE"},
 	"audit.ErrClosed":                {audit.ErrClosed, "AUDIT_UNAVAILABLE"},

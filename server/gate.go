@@ -50,8 +50,8 @@ func (c *crowd) leave() {
 	}
 }
 
-// wait returns when every answer that was counted before has left. Answers wait for their records alone, which are given up after
-// audit.timeout.
+// wait returns when every answer that was counted before has left. Answers wait for their records, which are given up after
+// audit.timeout, and for being encoded; gRPC takes the one message of an answer without waiting for whoever reads it.
 func (g *gate) wait() {
 	// One at a time: whoever comes second waits for the first one's crowd as well.
 	g.waiting <- struct{}{}

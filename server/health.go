@@ -53,13 +53,14 @@ func (r Readiness) Log() *audit.Log { return r.log }
 func (s *Server) Open(keys *keystore.Keystore, log *audit.Log) {
 	s.become(func(r *Readiness) {
 		r.keys, r.log, r.Reason, r.Text = keys, log, "", ""
-		r.say(log.Err())
+		r.say(log.Err(), s.held.Load() != nil)
 	})
 	if err := keys.UsageFault(); err != nil {
 		s.log.Warn("when keys were last used was lost", "cause", err.Error())
 	}
 	// What happened before it is told from now on must not be missed.
 	keys.OnFreeze(s.freezeMoved)
+	keys.OnFault(s.CloseKeys)
 	s.freezeMoved()
 	select {
 	case s.opened <- struct{}{}:
@@ -80,19 +81,22 @@ func (s *Server) RootKeyAway(err error) {
 func (s *Server) AuditChanged(err error) {
 	s.become(func(r *Readiness) {
 		if r.keys != nil {
-			r.say(err)
+			r.say(err, s.held.Load() != nil)
 		}
 	})
 }
 
-// say takes what the log says of itself, and whether signing is stopped: what an operator ends with a word comes second.
-func (r *Readiness) say(fault error) {
+// say takes what the log says of itself, and whether signing is stopped, by the store or in this process alone (held): what an operator
+// ends with a word comes second.
+func (r *Readiness) say(fault error, held bool) {
 	r.Reason, r.Text = "", ""
 	switch {
 	case fault != nil:
 		r.Reason, r.Text = ReasonAudit, fault.Error()
 	case r.keys.View().Freeze().Frozen:
 		r.Reason, r.Text = ReasonFrozen, errFrozen.Error()+" by an operator"
+	case held:
+		r.Reason, r.Text = ReasonFrozen, errFrozen.Error()+" by an operator; that could not be stored, and a restart ends it"
 	}
 }
 

@@ -30,36 +30,58 @@ func (noMetrics) Shadow(string)                              {}
 func (noMetrics) Login(string)                               {}
 func (noMetrics) HandshakeFailed()                           {}
 
-// refusals notices the requests that never reach the interceptors.
-type refusals struct{ metrics Metrics }
+// ends sees each request to its end, as the gRPC library tells of it: it notices those that never reach the interceptors, and lets
+// answers that sign something leave the gate only once they are with their connection.
+type ends struct{ metrics Metrics }
 
-type seenKey struct{}
+type passageKey struct{}
+
+// passage is what is known of a request outside of the interceptors. It belongs to the request's goroutine.
+type passage struct {
+	seen    bool   // it reached them
+	leaving *crowd // that its answer is counted in; nil for none
+}
 
 // TagRPC implements stats.Handler.
-func (refusals) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context {
-	return context.WithValue(ctx, seenKey{}, new(bool))
+func (ends) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context {
+	return context.WithValue(ctx, passageKey{}, new(passage))
 }
 
 // see notes that a request reached the interceptors.
 func see(ctx context.Context) {
-	if seen, ok := ctx.Value(seenKey{}).(*bool); ok {
-		*seen = true
+	if p, ok := ctx.Value(passageKey{}).(*passage); ok {
+		p.seen = true
 	}
 }
 
-// HandleRPC implements stats.Handler.
-func (r refusals) HandleRPC(ctx context.Context, event stats.RPCStats) {
+// leaveAtEnd has an answer counted until it is with its connection. It reports whether there is a connection.
+func leaveAtEnd(ctx context.Context, leaving *crowd) bool {
+	p, ok := ctx.Value(passageKey{}).(*passage)
+	if ok {
+		p.leaving = leaving
+	}
+	return ok
+}
+
+// HandleRPC implements stats.Handler. The end comes after the answer was encoded and given to the connection's queue, whatever became
+// of it.
+func (e ends) HandleRPC(ctx context.Context, event stats.RPCStats) {
 	end, ok := event.(*stats.End)
-	if !ok || end.Error == nil {
+	if !ok {
 		return
 	}
-	if seen, ok := ctx.Value(seenKey{}).(*bool); ok && !*seen {
-		r.metrics.Refused(status.Code(end.Error).String())
+	p, ok := ctx.Value(passageKey{}).(*passage)
+	if !ok {
+		return
+	}
+	p.leaving.leave()
+	if end.Error != nil && !p.seen {
+		e.metrics.Refused(status.Code(end.Error).String())
 	}
 }
 
 // TagConn implements stats.Handler.
-func (refusals) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (ends) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
 
 // HandleConn implements stats.Handler.
-func (refusals) HandleConn(context.Context, stats.ConnStats) {}
+func (ends) HandleConn(context.Context, stats.ConnStats) {}

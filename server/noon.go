@@ -45,7 +45,7 @@ func (s *signerService) noonSession(ctx context.Context, in *signerdv1.GetNoonSe
 	session, err := s.noon.Session(ctx, noon.Account{
 		Key: in.GetKey(), Version: c.record.Version, Generation: authorized.key.Generation,
 	}, account, in.GetRejectedSessionId())
-	if err := frozen(authorized.keys); err != nil {
+	if err := s.frozen(authorized.keys); err != nil {
 		return nil, err
 	}
 	if changed := s.stillSigns(in.GetKey(), c.record.Version); changed != nil {
@@ -65,7 +65,7 @@ func (s *Server) recordLogins(c noon.BrokerConfig) noon.BrokerConfig {
 	next := c.LoginStarting
 	c.LoginStarting = func(a noon.Account) (func(noon.Outcome, error), error) {
 		if keys := s.ready.Load().keys; keys != nil {
-			if err := frozen(keys); err != nil {
+			if err := s.frozen(keys); err != nil {
 				return nil, err
 			}
 		}

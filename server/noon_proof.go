@@ -55,11 +55,11 @@ func (s *Server) proveLogin(ctx context.Context, a authorized, in *adminv1.Activ
 	if !ok {
 		return 0, nil, fmt.Errorf("a %s key opened as %T", noon.Name, candidate)
 	}
-	if err := frozen(a.keys); err != nil {
+	if err := s.frozen(a.keys); err != nil {
 		return 0, nil, err
 	}
 	proof, err := s.noon.Prove(ctx, noon.Account{Key: a.key.Name, Version: v.Number, Generation: a.key.Generation}, credential)
-	if stopped := frozen(a.keys); stopped != nil {
+	if stopped := s.frozen(a.keys); stopped != nil {
 		err = stopped
 	}
 	if err == nil {

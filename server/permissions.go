@@ -37,6 +37,8 @@ type permission struct {
 	streams bool
 	// diagnosis marks what also answers while nothing can be recorded, so that operators can see why.
 	diagnosis bool
+	// brakes marks what stops signing in this process even if that can be neither recorded nor stored. It is refused all the same.
+	brakes bool
 }
 
 // permissions has a line for every RPC. An RPC that is missing here is refused as a bug.
@@ -77,7 +79,7 @@ var permissions = map[string]permission{
 
 	adminv1.SystemService_GetStatus_FullMethodName:     {operation: "GetStatus", scope: onSystem, always: true, diagnosis: true},
 	adminv1.SystemService_RotateRootKey_FullMethodName: {operation: "RotateRootKey", scope: onSystem, changes: true, streams: true},
-	adminv1.SystemService_Freeze_FullMethodName:        {operation: "Freeze", scope: onSystem, always: true, changes: true},
+	adminv1.SystemService_Freeze_FullMethodName:        {operation: "Freeze", scope: onSystem, always: true, changes: true, brakes: true},
 	adminv1.SystemService_Unfreeze_FullMethodName:      {operation: "Unfreeze", scope: onSystem, always: true, noRule: true, changes: true},
 	adminv1.SystemService_Backup_FullMethodName:        {operation: "Backup", scope: onSystem, streams: true},
 }

@@ -99,10 +99,11 @@ func (c *call) handOut(resp any) {
 	}
 }
 
-// recordable refuses a call of which no record could be made. Calls that show what is wrong are let through.
+// recordable refuses a call of which no record could be made. Calls that show what is wrong are let through, and one that stops
+// signing as far as the decision on it.
 func (s *Server) recordable(c *call) error {
 	log := s.ready.Load().log
-	if log == nil || c.permission.diagnosis {
+	if log == nil || c.permission.diagnosis || c.permission.brakes {
 		return nil
 	}
 	err := log.Err()

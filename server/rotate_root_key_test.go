@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/signerd/signerd/audit"
 	adminv1 "github.com/signerd/signerd/gen/signerd/admin/v1"
 	"github.com/signerd/signerd/internal/rootkey"
 	"github.com/signerd/signerd/keystore"
@@ -26,21 +27,22 @@ func newRootKey(t *testing.T) *rootkey.File {
 	return root
 }
 
-// rotated gives the root key's name after a rotation.
-func (r *rig) rotated(t *testing.T) (string, error) {
+// rotated gives the last word of a rotation.
+func (r *rig) rotated(t *testing.T) (*adminv1.RotateRootKeyResponse, error) {
 	t.Helper()
 	stream, err := r.system.RotateRootKey(as(t, operator), &adminv1.RotateRootKeyRequest{})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	for last := ""; ; {
+	var last *adminv1.RotateRootKeyResponse
+	for {
 		out, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			return last, nil
 		} else if err != nil {
-			return "", err
+			return nil, err
 		}
-		last = out.GetRootKeyId()
+		last = out
 	}
 }
 
@@ -64,10 +66,10 @@ func TestSigningGoesOnWhileTheRootKeyIsRotated(t *testing.T) {
 	for range 5 {
 		root := newRootKey(t)
 		next = root
-		id, err := r.rotated(t)
+		last, err := r.rotated(t)
 		must(t, err)
-		if id != root.ID() {
-			t.Errorf("the root key is %s, want %s", id, root.ID())
+		if last.GetRootKeyId() != root.ID() || last.GetWarning() != "" {
+			t.Errorf("the rotation ends with %v, want %s", last, root.ID())
 		}
 	}
 	end()
@@ -75,9 +77,9 @@ func TestSigningGoesOnWhileTheRootKeyIsRotated(t *testing.T) {
 	// Without a next one, the data key alone is new.
 	next = nil
 	before := r.keys.Stats()
-	id, err := r.rotated(t)
+	last, err := r.rotated(t)
 	must(t, err)
-	if after := r.keys.Stats(); id != before.RootKeyID || after.Counter != before.Counter+1 {
+	if after := r.keys.Stats(); last.GetRootKeyId() != before.RootKeyID || after.Counter != before.Counter+1 {
 		t.Errorf("before %+v, after %+v", before, after)
 	}
 }
@@ -93,9 +95,29 @@ func TestARootKeyThatCannotBeOpenedIsNotTakenIntoUse(t *testing.T) {
 	}
 }
 
+// forgetful cannot unwrap what it wraps.
+type forgetful struct{ keystore.RootKey }
+
+func (forgetful) Unwrap(context.Context, []byte) ([]byte, error) {
+	return nil, errors.New("may encrypt, may not decrypt")
+}
+
+func TestARootKeyThatDoesNotUnwrapIsNotTakenIntoUse(t *testing.T) {
+	t.Parallel()
+	next := newRootKey(t)
+	r := start(t, setup{nextRootKey: func(context.Context) (keystore.RootKey, error) { return forgetful{next}, nil }})
+	before := r.keys.Stats()
+	_, err := r.rotated(t)
+	r.refused(t, err, codes.FailedPrecondition, "ROOT_KEY_UNAVAILABLE")
+	if r.keys.Stats() != before {
+		t.Error("the store was changed")
+	}
+}
+
 func TestACompactionThatFailsIsInTheStatusUntilItIsDone(t *testing.T) {
 	t.Parallel()
-	r := start(t, setup{bolt: true})
+	next := newRootKey(t)
+	r := start(t, setup{bolt: true, nextRootKey: func(context.Context) (keystore.RootKey, error) { return next, nil }})
 	warning := func() string {
 		out, err := r.system.GetStatus(as(t, operator), &adminv1.GetStatusRequest{})
 		must(t, err)
@@ -103,8 +125,17 @@ func TestACompactionThatFailsIsInTheStatusUntilItIsDone(t *testing.T) {
 	}
 	full := errors.New("no space left on device")
 	r.store.compact.Store(&full)
-	_, err := r.rotated(t)
-	r.refused(t, err, codes.Unavailable, "STORE_UNAVAILABLE")
+	// The rotation is done, and says so: whoever takes it for a failure may throw the new root key away.
+	last, err := r.rotated(t)
+	must(t, err)
+	if last.GetRootKeyId() != next.ID() || !strings.Contains(last.GetWarning(), full.Error()) {
+		t.Errorf("the rotation ends with %v", last)
+	}
+	for _, record := range r.records(t) {
+		if record.Operation == "RotateRootKey" && record.Kind == audit.KindCall && record.Code != codes.OK.String() {
+			t.Errorf("on record it failed: %+v", record)
+		}
+	}
 	if got := warning(); !strings.Contains(got, full.Error()) {
 		t.Errorf("the warning is %q", got)
 	}

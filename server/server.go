@@ -106,6 +106,7 @@ type Server struct {
 	meter       *limit.Meter
 	keeping     sync.Mutex // orders what meter is told to keep
 	gate        *gate
+	held        atomic.Pointer[keystore.Freeze] // a freeze of this process that is not stored, or not yet; nil for none
 	tickets     tickets
 	noon        *noon.Broker
 	metrics     Metrics
@@ -117,6 +118,8 @@ type Server struct {
 	development bool
 	reflection  bool
 	started     time.Time
+	running     time.Time // as started, by the clock that nobody sets
+	clock       *clockWatch
 	limits      Limits
 	admission   *admission
 	queryValues bool
@@ -154,7 +157,8 @@ func New(c Config) (*Server, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
-	s.started = s.now()
+	s.started, s.running = s.now(), time.Now()
+	s.clock = newClockWatch(s.started)
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	var err error
 	if s.validator, err = protovalidate.New(protovalidate.WithMessages(requestMessages()...)); err != nil {
@@ -258,7 +262,7 @@ func (s *Server) newGRPC(handshake credentials.TransportCredentials) *grpc.Serve
 		options = append(options, grpc.StatsHandler(s.traces.Handler))
 	}
 	return grpc.NewServer(append(options,
-		grpc.StatsHandler(refusals{s.metrics}),
+		grpc.StatsHandler(ends{s.metrics}),
 		grpc.Creds(handshake),
 		grpc.ChainUnaryInterceptor(recovery.UnaryServerInterceptor(recovery.WithRecoveryHandlerContext(s.panickedOutside)),
 			s.openCall, recovery.UnaryServerInterceptor(recovery.WithRecoveryHandlerContext(panicked)), s.validate),

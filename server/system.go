@@ -49,12 +49,15 @@ func (s *systemService) GetStatus(ctx context.Context, _ *adminv1.GetStatusReque
 	if s.copyLost != nil {
 		out.AuditCopyLost = s.copyLost()
 	}
+	if held := s.held.Load(); held != nil {
+		out.Freeze = freezeMessage(*held)
+	}
 	if ready.Keys() == nil {
 		return out, nil
 	}
 	stats := ready.Keys().Stats()
 	out.KeyCount, out.KeyVersionCount = uint32(stats.Keys), uint32(stats.Versions)
-	if err := ready.Keys().CompactErr(); err != nil {
+	if err := errors.Join(ready.Keys().CompactErr(), s.clock.Err()); err != nil {
 		out.StoreWarning = err.Error()
 	}
 	out.ScheduledDestructionCount, out.NextDestroyTime = uint32(stats.Scheduled), knownTime(stats.NextDestroy)
@@ -62,7 +65,7 @@ func (s *systemService) GetStatus(ctx context.Context, _ *adminv1.GetStatusReque
 	out.UnusedVersionCount, out.UsesKnownSince = uint32(stats.Unused), knownTime(ready.Keys().UsesKnownSince())
 	view := ready.Keys().View()
 	inForce := view.Policy()
-	out.Freeze = freezeMessage(view.Freeze())
+	out.Freeze = freezeMessage(s.freezeInForce(view))
 	out.PolicyGeneration, out.PolicyRuleCount = inForce.Generation, uint32(inForce.Policy.Rules())
 	out.StoreCounter, out.RootKeyId, out.RecoveryKeyId = stats.Counter, stats.RootKeyID, stats.RecoveryKeyID
 	return out, nil
@@ -93,8 +96,17 @@ func (s *systemService) RotateRootKey(_ *adminv1.RotateRootKeyRequest, stream gr
 			_ = stream.Send(&adminv1.RotateRootKeyResponse{Done: uint64(done), Total: uint64(total)})
 		}
 	})
+	if errors.Is(err, keystore.ErrUnfitRootKey) {
+		s.log.Error("the next root key cannot be used", "cause", err.Error())
+		err = fmt.Errorf("%w: %w", errRootKey, err)
+	}
 	if err != nil {
 		return err
 	}
-	return stream.Send(&adminv1.RotateRootKeyResponse{RootKeyId: keys.Stats().RootKeyID})
+	last := &adminv1.RotateRootKeyResponse{RootKeyId: keys.Stats().RootKeyID}
+	if err := keys.CompactErr(); err != nil {
+		s.log.Error("the root key is rotated, but the store is not compacted yet", "cause", err.Error())
+		last.Warning = err.Error()
+	}
+	return stream.Send(last)
 }

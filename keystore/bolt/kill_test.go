@@ -87,7 +87,7 @@ var operations = map[string]operation{
 		later: keystore.DefaultDestroyAfter,
 		do: func(ctx context.Context, k *keystore.Keystore, _ keystore.Config, _ string) error {
 			for _, due := range k.Due() {
-				if _, err := k.DestroyVersion(ctx, due.Key.Name, due.Version); err != nil {
+				if _, _, err := k.DestroyVersion(ctx, due.Key.Name, due.Version); err != nil {
 					return err
 				}
 			}

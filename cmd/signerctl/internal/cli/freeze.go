@@ -48,10 +48,10 @@ func (a *app) freezeCommand() *cobra.Command {
 	return cmd
 }
 
-// freezeHints tell what to do when it is not known whether signing is stopped.
+// freezeHints tell what to do when a freeze is not known to be stored.
 var freezeHints = map[string]string{
-	"STORE_UNAVAILABLE": "signing may or may not be stopped: `signerctl status` tells. To stop it all the same, stop signerd",
-	"AUDIT_UNAVAILABLE": "while nothing can be recorded nothing is signed either; `signerctl status` tells whether signing is stopped for good. To be sure, stop signerd",
+	"STORE_UNAVAILABLE": "signing is stopped while this signerd runs; a restart may end that. `signerctl status` tells what holds; freeze again once the store can be written",
+	"AUDIT_UNAVAILABLE": "signing is stopped while this signerd runs; a restart may end that. `signerctl status` tells what holds; freeze again once records can be written",
 }
 
 func (a *app) unfreezeCommand() *cobra.Command {

@@ -37,6 +37,10 @@ func (a *app) rootKeyRotate() *cobra.Command {
 		}
 		return a.print(output, last, func(w io.Writer) {
 			table(w, []string{"The store is sealed anew. Its root key is " + last.GetRootKeyId() + "."})
+			if warning := last.GetWarning(); warning != "" {
+				table(w, []string{"It is not compacted yet: unused parts of its file may hold what the old root key opens. signerd tries again every minute."},
+					[]string{"Why: " + warning})
+			}
 		})
 	})
 	cmd.Long = longRootKeyRotate + "\n\n" + longStreamTimeout

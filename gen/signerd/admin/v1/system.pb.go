@@ -200,7 +200,7 @@ type GetStatusResponse struct {
 	// The version of the Go Cryptographic Module in force, such as "v1.0.0"; "latest" for that of the Go release.
 	CryptoModule string `protobuf:"bytes,41,opt,name=crypto_module,json=cryptoModule,proto3" json:"crypto_module,omitempty"`
 	// Why unused parts of the store's file may still hold what was destroyed, or sealed for an old root key; empty if they do not.
-	// signerd compacts the file again every minute.
+	// signerd compacts the file again every minute. Or why nothing is destroyed although its time has come: the clock jumped.
 	StoreWarning string `protobuf:"bytes,50,opt,name=store_warning,json=storeWarning,proto3" json:"store_warning,omitempty"`
 	// Names the recovery key that the keyring is wrapped to as well; empty for none.
 	RecoveryKeyId string `protobuf:"bytes,51,opt,name=recovery_key_id,json=recoveryKeyId,proto3" json:"recovery_key_id,omitempty"`
@@ -479,7 +479,10 @@ type RotateRootKeyResponse struct {
 	// How many there are.
 	Total uint64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
 	// Names the root key that opens the store now; only in the last message.
-	RootKeyId     string `protobuf:"bytes,3,opt,name=root_key_id,json=rootKeyId,proto3" json:"root_key_id,omitempty"`
+	RootKeyId string `protobuf:"bytes,3,opt,name=root_key_id,json=rootKeyId,proto3" json:"root_key_id,omitempty"`
+	// Why the store's file could not be compacted, so that its unused parts may hold what the old root key opens; empty if it was. The
+	// rotation is done all the same, and signerd compacts the file again every minute.
+	Warning       string `protobuf:"bytes,4,opt,name=warning,proto3" json:"warning,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -531,6 +534,13 @@ func (x *RotateRootKeyResponse) GetTotal() uint64 {
 func (x *RotateRootKeyResponse) GetRootKeyId() string {
 	if x != nil {
 		return x.RootKeyId
+	}
+	return ""
+}
+
+func (x *RotateRootKeyResponse) GetWarning() string {
+	if x != nil {
+		return x.Warning
 	}
 	return ""
 }
@@ -852,11 +862,12 @@ const file_signerd_admin_v1_system_proto_rawDesc = "" +
 	"\rcrypto_module\x18) \x01(\tR\fcryptoModule\x12#\n" +
 	"\rstore_warning\x182 \x01(\tR\fstoreWarning\x12&\n" +
 	"\x0frecovery_key_id\x183 \x01(\tR\rrecoveryKeyId\"\x16\n" +
-	"\x14RotateRootKeyRequest\"a\n" +
+	"\x14RotateRootKeyRequest\"{\n" +
 	"\x15RotateRootKeyResponse\x12\x12\n" +
 	"\x04done\x18\x01 \x01(\x04R\x04done\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\x04R\x05total\x12\x1e\n" +
-	"\vroot_key_id\x18\x03 \x01(\tR\trootKeyId\"m\n" +
+	"\vroot_key_id\x18\x03 \x01(\tR\trootKeyId\x12\x18\n" +
+	"\awarning\x18\x04 \x01(\tR\awarning\"m\n" +
 	"\vFreezeState\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06author\x18\x02 \x01(\tR\x06author\x12.\n" +
