@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -75,7 +76,24 @@ func (a *AnchorFile) Write(key *checkpoint.Signer, state checkpoint.Store) error
 	if err != nil {
 		return err
 	}
-	return a.file.Write(signed)
+	file := a.file
+	if file.Path, err = target(a.file.Path); err != nil {
+		return fmt.Errorf("finding the anchor: %w", err)
+	}
+	return file.Write(signed)
+}
+
+// target is what is to be replaced where a link may lead there: another disk stays the place of an anchor that was put there by a link. A
+// link to nothing is an error, for the disk may be missing.
+func target(path string) (string, error) {
+	resolved, err := filepath.EvalSymlinks(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return resolved, err
+	}
+	if _, missing := os.Lstat(path); missing == nil {
+		return "", err
+	}
+	return path, nil
 }
 
 func (a *AnchorFile) newestTree(key note.Verifier) (tlog.Tree, error) {

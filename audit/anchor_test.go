@@ -117,6 +117,25 @@ func TestUntilALogIsAttachedTheTreeInTheFileIsKept(t *testing.T) {
 	wantCheckpoint(t, a, key, 2, grown)
 }
 
+func TestAnAnchorThatIsALinkStaysWhereItLeads(t *testing.T) {
+	dir, disk := t.TempDir(), t.TempDir()
+	link := filepath.Join(dir, "anchor")
+	a, key := audit.NewAnchorFile(link), newSigner(t, "signerd/x")
+	if err := os.Symlink(filepath.Join(disk, "anchor"), link); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Write(key, stateAt(1)); err == nil {
+		t.Error("a link to nothing is written: its disk may be missing")
+	}
+	write(t, audit.NewAnchorFile(filepath.Join(disk, "anchor")), key, 1)
+	write(t, a, key, 2)
+	wantCheckpoint(t, audit.NewAnchorFile(filepath.Join(disk, "anchor")), key, 2, emptyTree(t))
+	wantCheckpoint(t, a, key, 2, emptyTree(t))
+	if info, err := os.Lstat(link); err != nil || info.Mode().Type() != fs.ModeSymlink {
+		t.Errorf("the link became %v (%v)", info.Mode(), err)
+	}
+}
+
 func TestWhatAnotherKeySignedIsNeitherReadNorReplacedByANewProcess(t *testing.T) {
 	key := newSigner(t, "signerd/x")
 	for what, other := range map[string]*checkpoint.Signer{

@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/signerd/signerd/internal/config"
+	"github.com/signerd/signerd/internal/confine"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/keystore/bolt"
-	"github.com/signerd/signerd/server"
 	"github.com/signerd/signerd/upstream/noon"
 )
 
@@ -22,12 +22,15 @@ var errCheck = errors.New("the configuration cannot be served as it is")
 
 // check is `signerd check`: it prints a line for each thing it looked at, and changes nothing.
 func check(ctx context.Context, configFile string, stdout io.Writer) error {
-	c, err := config.Load(configFile, server.Always())
+	c, err := load(configFile)
 	if err != nil {
 		return err
 	}
 	r := report{out: stdout}
 	r.add("configuration "+configFile, nil)
+	// From here on files are refused to it as they are to a serving signerd.
+	root, rootErr := openRootKeys(ctx, c, false)
+	r.confinement(c, configFile)
 	for _, socket := range []config.Socket{c.Socket, c.AdminSocket} {
 		_, err := checkSocket(socket.Path)
 		r.add("socket "+socket.Path, err)
@@ -52,11 +55,11 @@ func check(ctx context.Context, configFile string, stdout io.Writer) error {
 		}
 	}
 	r.add("audit log "+c.Audit.Dir, notYet(checkAuditDir(c.Audit.Dir)))
-	r.add("permissions of anchor and audit log", checkPermissions(c))
-	if c.Confinement == config.ConfineOff {
-		r.warn("confinement: it is off; debuggers and core dumps can read keys")
+	r.add("permissions of store, anchor and audit log", checkPermissions(c))
+	if rootErr == nil {
+		rootErr = contents(ctx, c, root)
 	}
-	switch err := contents(ctx, c); {
+	switch err := rootErr; {
 	case errors.Is(err, bolt.ErrInUse):
 		r.add("store: another process is using it, which will be the signerd that serves; its contents were not looked at", nil)
 	default:
@@ -90,9 +93,23 @@ func (r *report) add(what string, err error) {
 
 func (r *report) warn(text string) { _, _ = fmt.Fprintf(r.out, "warning  %s\n", text) }
 
+// confinement shuts the process in as serving would.
+func (r *report) confinement(c *config.Config, configFile string) {
+	if c.Confinement == config.ConfineOff {
+		r.warn("confinement: it is off; debuggers and core dumps can read keys")
+		return
+	}
+	_, err := confine.Restrict(ownFiles(configFile, c))
+	if c.Confinement == config.ConfineBestEffort && errors.Is(err, confine.ErrNoLandlock) {
+		r.warn(fmt.Sprintf("confinement: %v; every file of the user's can be opened", err))
+		return
+	}
+	r.add("confinement", err)
+}
+
 // contents opens the store and checks every record.
-func contents(ctx context.Context, c *config.Config) error {
-	kc, err := files(ctx, c, noon.Destinations{}, false)
+func contents(ctx context.Context, c *config.Config, root rootKeys) error {
+	kc, err := filesWith(c, root, noon.Destinations{})
 	if err != nil {
 		return err
 	}

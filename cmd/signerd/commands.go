@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/signerd/signerd/internal/confine"
 	"github.com/signerd/signerd/internal/recovery"
 )
 
@@ -79,6 +80,9 @@ func recoveryKeyCommand(stdout io.Writer) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			if private == "" || public == "" {
 				return fmt.Errorf("%w: --private FILE and --public FILE are required", errUsage)
+			}
+			if err := confine.HideMemory(); err != nil {
+				return err
 			}
 			return makeRecoveryKey(private, public, stdout)
 		}}

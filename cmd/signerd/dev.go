@@ -40,6 +40,9 @@ func serveDev(ctx context.Context, dir string, stdout, stderr io.Writer) error {
 		Audit:       config.Audit{Dir: filepath.Join(dir, "audit")},
 		AdminSocket: socket, ShutdownTimeout: config.Duration(devShutdown), Confinement: config.ConfineBestEffort,
 	}
+	if err := hideMemory(c); err != nil {
+		return err
+	}
 	if _, err := prepare(ctx, c); err != nil && !errors.Is(err, keystore.ErrInitialized) {
 		return explain(err)
 	}
@@ -52,11 +55,12 @@ func serveDev(ctx context.Context, dir string, stdout, stderr io.Writer) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))
-	if err := confineProcess("", c, log); err != nil {
+	root, err := shutIn(ctx, "", c, log)
+	if err != nil {
 		return err
 	}
 	d := daemon{
-		config: c, log: log,
+		config: c, log: log, root: root,
 		serving:   server.Config{Bounds: bounds, Log: log, Version: version.Version, Development: true},
 		noon:      noon.BrokerConfig{Destinations: noon.Destinations{LoopbackHTTP: true}},
 		oneSocket: true,

@@ -11,29 +11,30 @@ import (
 
 	"github.com/signerd/signerd/internal/backup"
 	"github.com/signerd/signerd/internal/config"
+	"github.com/signerd/signerd/internal/owner"
 	"github.com/signerd/signerd/internal/recovery"
 	"github.com/signerd/signerd/internal/rootkey"
 	"github.com/signerd/signerd/keystore"
 	"github.com/signerd/signerd/keystore/bolt"
-	"github.com/signerd/signerd/server"
 	"github.com/signerd/signerd/upstream/noon"
 )
 
 // initialize is `signerd init`.
 func initialize(ctx context.Context, configFile string, stdout io.Writer) error {
-	c, err := config.Load(configFile, server.Always())
+	c, err := load(configFile)
 	if err != nil {
 		return err
 	}
 	madeRootKey, err := prepare(ctx, c)
-	if err != nil {
-		return explain(err)
-	}
+	// Also when something failed after it: the next run would find it there, and say nothing.
 	switch {
 	case madeRootKey && c.RootKey.File == "":
 		_, _ = fmt.Fprintf(stdout, "made the passphrase's parameters %s: keep a copy where the store is not; without them, or without the passphrase, the store is lost\n", c.RootKey.Passphrase.Parameters)
 	case madeRootKey:
 		_, _ = fmt.Fprintf(stdout, "made the root key %s: keep a copy where the store is not; without it the store is lost\n", c.RootKey.File)
+	}
+	if err != nil {
+		return explain(err)
 	}
 	_, _ = fmt.Fprintf(stdout, "made the empty store %s, its anchor %s and the folder of the audit log %s\nnext: signerd --config %s\n", c.Store, c.Anchor, c.Audit.Dir, configFile)
 	return nil
@@ -54,6 +55,9 @@ func prepare(ctx context.Context, c *config.Config) (madeRootKey bool, err error
 		folders = append(folders, rootKeyFile)
 	}
 	if err := foldersExist(folders...); err != nil {
+		return false, err
+	}
+	if err := checkPermissions(c); err != nil {
 		return false, err
 	}
 	anchorExists, err := exists(c.Anchor)
@@ -149,6 +153,7 @@ var hints = []struct {
 	{bolt.ErrPermissions, "chmod 600 the store's file, and find out who could read it"},
 	{errAnchorPermissions, "chmod 600 the anchor, and find out who could change it"},
 	{errAuditPermissions, "chmod 700 the folder of the audit log and 600 the files in it, and find out who could read or change them"},
+	{owner.ErrOthers, "give it to the user that signerd runs as (chown) and take others' right to write (chmod go-w), and find out who could change it"},
 	{recovery.ErrPermissions, "chmod 400 the private half's file, and find out who could read it: with it and a backup they have every key"},
 	{rootkey.ErrPermissions, "chmod 400 the root key's file, and find out who could read it"},
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/signerd/signerd/internal/config"
+	"github.com/signerd/signerd/internal/confine"
+	"github.com/signerd/signerd/internal/owner"
 )
 
 // The widest modes that are served from. A group may read the log, as whoever collects it does; the anchor has no secret in it, and
@@ -17,7 +19,7 @@ const (
 	widestAnchor   fs.FileMode = 0o644
 )
 
-// Errors of checkPermissions.
+// Errors of checkPermissions, beside owner.ErrOthers.
 var (
 	// errAnchorPermissions marks that others may write the anchor.
 	errAnchorPermissions = errors.New("the anchor can be changed by other users")
@@ -25,7 +27,8 @@ var (
 	errAuditPermissions = errors.New("the audit log is open to other users")
 )
 
-// checkPermissions refuses an anchor and an audit log that are open to others. What is missing is for others to find.
+// checkPermissions refuses a store, an anchor and an audit log that are open to others, belong to others, or are in folders where others may
+// replace them. What is missing is for others to find.
 func checkPermissions(c *config.Config) error {
 	info, err := os.Stat(c.Anchor)
 	if err == nil {
@@ -34,7 +37,32 @@ func checkPermissions(c *config.Config) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return checkAuditPermissions(c.Audit.Dir)
+	if err := checkAuditPermissions(c.Audit.Dir); err != nil {
+		return err
+	}
+	for _, path := range []string{c.Store, c.Anchor, c.Audit.Dir} {
+		for _, folder := range confine.FolderOf(path) {
+			if err := ownAlone(folder); err != nil {
+				return err
+			}
+		}
+	}
+	return ownAlone(c.Store)
+}
+
+// ownAlone refuses what others can change.
+func ownAlone(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	if err := owner.Alone(info); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
 }
 
 // checkAuditPermissions looks at the folder and each file in it.
@@ -71,9 +99,13 @@ func checkAuditPermissions(dir string) error {
 	return nil
 }
 
+// notWider refuses a wider mode, and another user's file.
 func notWider(info fs.FileInfo, path string, widest fs.FileMode, refusal error) error {
 	if perm := info.Mode().Perm(); perm&^widest&0o077 != 0 {
 		return fmt.Errorf("%s (mode %04o): %w; the widest mode is %04o", path, perm, refusal, widest)
+	}
+	if err := owner.Alone(info); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
 }

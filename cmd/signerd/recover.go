@@ -114,8 +114,11 @@ func tellRecovery(keys *keystore.Keystore, log *slog.Logger) {
 
 // recoverStore is `signerd recover`. The recovery key is tried on the store before a root key is made.
 func recoverStore(ctx context.Context, configFile string, r recovering, stdout io.Writer) (err error) {
-	c, err := config.Load(configFile, server.Always())
+	c, err := load(configFile)
 	if err != nil {
+		return err
+	}
+	if err := checkPermissions(c); err != nil {
 		return explain(err)
 	}
 	public, err := recoveryPublic(c.RootKey)

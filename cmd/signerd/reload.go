@@ -57,7 +57,7 @@ func (s *settings) close() { signal.Stop(s.hangup) }
 // reload puts the configuration file in force as it is now: all of it, or, on an error, nothing. tls is nil without a TLS
 // port.
 func (s *settings) reload(serving *server.Server, tls *tlsfiles.Source) error {
-	next, err := config.Load(s.file, server.Always())
+	next, err := readConfig(s.file)
 	if err != nil {
 		return err
 	}
@@ -77,6 +77,10 @@ func (s *settings) reload(serving *server.Server, tls *tlsfiles.Source) error {
 	serving.SetBounds(next.Bounds())
 	s.level.Set(level)
 	s.current.Store(next)
+	// What is open stays open: this can only be told.
+	if err := checkPermissions(next); err != nil {
+		s.log.Warn("a start would be refused", "cause", err.Error())
+	}
 	return nil
 }
 

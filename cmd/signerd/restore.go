@@ -44,7 +44,7 @@ const (
 
 // restore is `signerd restore`; r has no config yet.
 func restore(ctx context.Context, configFile, backupFile string, r restoring) (err error) {
-	if r.config, err = config.Load(configFile, server.Always()); err != nil {
+	if r.config, err = load(configFile); err != nil {
 		return err
 	}
 	return explain(r.run(ctx, backupFile))
@@ -54,6 +54,9 @@ func restore(ctx context.Context, configFile, backupFile string, r restoring) (e
 func (r restoring) run(ctx context.Context, backupFile string) error {
 	c := r.config
 	if err := foldersExist(c.Store, c.Anchor, c.RootKey.MadeByInit(), c.Audit.Dir); err != nil {
+		return err
+	}
+	if err := checkPermissions(c); err != nil {
 		return err
 	}
 	kc, err := r.keys(ctx)

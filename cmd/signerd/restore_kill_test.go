@@ -96,13 +96,13 @@ func TestARestoreThatIsKilledBeforeAnyOfItsWritesIsCompletedByTheNext(t *testing
 					t.Fatalf("at %d, %s: it was not killed there: %+v", at+1, point, out)
 				}
 				c := folderConfig(dir, r.rootKey(dir))
-				served := contents(t.Context(), c) == nil
-				if served {
+				complete := served(t, c)
+				if complete {
 					wantPay(t, c)
 				}
 				err := restoring{config: c, recovering: unverified(r.recoveryKey), stdout: io.Discard}.run(t.Context(), r.backup)
-				if served && !errors.Is(err, keystore.ErrInitialized) || !served && err != nil {
-					t.Errorf("killed at %d, %s: restoring once more: %v (what was there is served: %t)", at+1, point, err, served)
+				if complete && !errors.Is(err, keystore.ErrInitialized) || !complete && err != nil {
+					t.Errorf("killed at %d, %s: restoring once more: %v (what was there is served: %t)", at+1, point, err, complete)
 				}
 				wantPay(t, c)
 			}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signerd/signerd/internal/config"
+	"github.com/signerd/signerd/internal/confine"
 	"github.com/signerd/signerd/internal/rootkey"
 	"github.com/signerd/signerd/internal/secret"
 	"github.com/signerd/signerd/keystore"
@@ -49,7 +50,7 @@ func readPassphrase(ctx context.Context, c config.Passphrase, what string, isNew
 	case c.Terminal:
 		return rootkey.PassphraseFromTerminal(ctx, rootkey.ControllingTerminal, what, isNew)
 	}
-	return rootkey.PassphraseFromFD(c.FD)
+	return rootkey.PassphraseFromFD(ctx, c.FD)
 }
 
 // makeRootKey makes what init makes for the provider.
@@ -75,6 +76,9 @@ func rootKeyCommand(stdout io.Writer) *cobra.Command {
 
 // makeNextRootKey is `signerd root-key FILE`, and with a passphrase `signerd root-key --passphrase FILE`.
 func makeNextRootKey(path string, passphrase bool, stdout io.Writer) error {
+	if err := confine.HideMemory(); err != nil {
+		return err
+	}
 	what, field, create := "root key", "file", rootkey.CreateFile
 	if passphrase {
 		what, field, create = "passphrase's parameters", "passphrase.parameters", rootkey.CreateParameters
@@ -115,6 +119,26 @@ func (c coming) now(ctx context.Context, section config.NextRootKey) (keystore.R
 		return nil, errAskedAtStart
 	}
 	return nextRootKey(ctx, section)
+}
+
+// rootKeys are what a start opens before anything else: what a passphrase is read from may be out of reach later.
+type rootKeys struct {
+	now keystore.RootKey
+	// next is the root key to come; nil for none.
+	next keystore.RootKey
+}
+
+// openRootKeys opens what the configuration names.
+func openRootKeys(ctx context.Context, c *config.Config, isNew bool) (rootKeys, error) {
+	now, err := rootKey(ctx, c.RootKey, isNew)
+	if err != nil {
+		return rootKeys{}, err
+	}
+	next, err := nextRootKey(ctx, c.NextRootKey)
+	if err != nil {
+		return rootKeys{}, fmt.Errorf("next_root_key: %w", err)
+	}
+	return rootKeys{now, next}, nil
 }
 
 // How long signerd waits before it asks again for a root key that was not available: the first time, and at most.

@@ -23,7 +23,7 @@ import (
 
 // serve is `signerd --config FILE`.
 func serve(ctx context.Context, configFile string, stderr io.Writer) error {
-	c, err := config.Load(configFile, server.Always())
+	c, err := load(configFile)
 	if err != nil {
 		return err
 	}
@@ -32,7 +32,15 @@ func serve(ctx context.Context, configFile string, stderr io.Writer) error {
 		return err
 	}
 	defer told.close()
-	if err := confineProcess(configFile, c, told.log); err != nil {
+	if err := checkPermissions(c); err != nil {
+		return explain(err)
+	}
+	root, err := shutIn(ctx, configFile, c, told.log)
+	if err != nil && ctx.Err() != nil {
+		told.log.Info("stopping before anything was served")
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	gateway, err := noonConfig(c, told.log)
@@ -46,7 +54,7 @@ func serve(ctx context.Context, configFile string, stderr io.Writer) error {
 	defer stopTracing()
 	var next coming
 	d := daemon{
-		config: c, log: told.log, noon: gateway,
+		config: c, log: told.log, root: root, noon: gateway,
 		serving: server.Config{Bounds: c.Bounds(), Log: told.log, Version: version.Version, Reflection: c.Reflection, Traces: traces, Limits: server.Limits{
 			MaxMessageBytes: c.Limits.MaxMessageBytes, MaxConcurrentStreams: c.Limits.MaxConcurrentStreams,
 			MaxConcurrentCalls: c.Limits.MaxConcurrentCalls, MaxRefusals: c.Limits.MaxRefusals, RefusalsPerSecond: c.Limits.RefusalsPerSecond,
@@ -65,6 +73,7 @@ func serve(ctx context.Context, configFile string, stderr io.Writer) error {
 type daemon struct {
 	config  *config.Config
 	log     *slog.Logger
+	root    rootKeys
 	serving server.Config
 	noon    noon.BrokerConfig
 	// settings are what SIGHUP changes; nil under `signerd dev`.
@@ -81,14 +90,15 @@ type daemon struct {
 
 // files opens what the configuration names. The store's file is locked from then on. isNew says that the store is being made.
 func files(ctx context.Context, c *config.Config, gateways noon.Destinations, isNew bool) (keystore.Config, error) {
-	root, err := rootKey(ctx, c.RootKey, isNew)
+	root, err := openRootKeys(ctx, c, isNew)
 	if err != nil {
 		return keystore.Config{}, err
 	}
-	next, err := nextRootKey(ctx, c.NextRootKey)
-	if err != nil {
-		return keystore.Config{}, fmt.Errorf("next_root_key: %w", err)
-	}
+	return filesWith(c, root, gateways)
+}
+
+// filesWith is files with the root keys that were opened already.
+func filesWith(c *config.Config, root rootKeys, gateways noon.Destinations) (keystore.Config, error) {
 	recovery, err := recoveryPublic(c.RootKey)
 	if err != nil {
 		return keystore.Config{}, err
@@ -97,17 +107,14 @@ func files(ctx context.Context, c *config.Config, gateways noon.Destinations, is
 	if err != nil {
 		return keystore.Config{}, err
 	}
-	return keystore.Config{Store: store, Anchor: audit.NewAnchorFile(c.Anchor), RootKey: root, NextRootKey: next, Recovery: recovery,
+	return keystore.Config{Store: store, Anchor: audit.NewAnchorFile(c.Anchor), RootKey: root.now, NextRootKey: root.next, Recovery: recovery,
 		Schemes: server.Schemes(gateways), Compile: server.CompilePolicy}, nil
 }
 
 // run serves until ctx ends, and then drains.
 func (d daemon) run(ctx context.Context) (err error) {
 	d.log.Info("cryptography", "fips140", version.FIPS(), "module", version.Module(), "erasing", secret.Erasing)
-	if err := checkPermissions(d.config); err != nil {
-		return explain(err)
-	}
-	kc, err := files(ctx, d.config, d.noon.Destinations, false)
+	kc, err := filesWith(d.config, d.root, d.noon.Destinations)
 	if err != nil {
 		return explain(notYet(err))
 	}

@@ -18,7 +18,7 @@ func TestInitAndCheckAskATransit(t *testing.T) {
 	for name, text := range map[string]string{
 		"ca.pem": string(engine.CA()), "token": transittest.Token + "\n",
 		"signerd.yaml": fmt.Sprintf("store: s/keys.db\nanchor: anchor\nroot_key: {transit: {address: '%s', namespace: team, mount: %s, key: %s, token_file: token, ca_file: ca.pem}}\n"+
-			"audit: {dir: audit}\nsocket: {path: a.sock}\nadmin_socket: {path: b.sock}\n", engine.URL(), transittest.Mount, transittest.Key),
+			"audit: {dir: audit}\nsocket: {path: a.sock}\nadmin_socket: {path: b.sock}\nconfinement: off # it would hold for all tests\n", engine.URL(), transittest.Mount, transittest.Key),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

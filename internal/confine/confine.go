@@ -1,7 +1,7 @@
 // Package confine keeps others out of the process, and the process out of others' files: no core dumps, no debugger, no
 // reader of its memory, and by Landlock no files but those it was given.
 //
-// It is for cmd/signerd, when it serves. What it does holds for the whole process and for ever, so nothing but a main calls it,
+// It is for cmd/signerd. What it does holds for the whole process and for ever, so nothing but a main calls it,
 // and tests do so in a process of their own. It leaves the network alone: Landlock's rules for TCP ports do not see the MPTCP
 // listeners that Go opens.
 package confine
@@ -67,6 +67,7 @@ func Restrict(f Files) (abi int, err error) {
 	if err != nil || abi < 1 {
 		return 0, fmt.Errorf("%w: %w", ErrNoLandlock, err)
 	}
+	holdSelf()
 	config, err := landlock.NewConfig(handled, landlock.ScopedSet(ll.ScopeAbstractUnixSocket))
 	if err != nil {
 		return 0, fmt.Errorf("confining the process: %w", err)
@@ -88,6 +89,17 @@ func Restrict(f Files) (abi int, err error) {
 		return 0, fmt.Errorf("confining the process: %w", err)
 	}
 	return abi, nil
+}
+
+// ownProc is never closed.
+var ownProc = -1
+
+// holdSelf keeps the process' own folder of /proc: Landlock knows folders by their inodes, and the kernel makes this one anew when it forgot
+// it and nobody holds it.
+func holdSelf() {
+	if fd, err := unix.Open("/proc/self", unix.O_PATH|unix.O_CLOEXEC, 0); err == nil && ownProc < 0 {
+		ownProc = fd
+	}
 }
 
 // ruleFor leaves out of access what a path that is no folder cannot have: the kernel would refuse the rule.

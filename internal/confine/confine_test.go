@@ -83,7 +83,7 @@ func probe(dir string) {
 	open, err := os.Open(in("other", "open"))
 	ask(err)
 	_, err = confine.Restrict(confine.Files{
-		Read: []string{in("read"), in("one"), in("absent")}, Write: []string{in("write")}, Sockets: []string{in("sockets")}, Devices: []string{"/dev/null"},
+		Read: []string{in("read"), in("one"), in("absent"), "/proc/self"}, Write: []string{in("write")}, Sockets: []string{in("sockets")}, Devices: []string{"/dev/null"},
 	})
 	if errors.Is(err, confine.ErrNoLandlock) {
 		fmt.Println("no Landlock")
@@ -105,6 +105,10 @@ func probe(dir string) {
 		"reading over ..":                 {reads(in("read") + "/../other/open"), forbidden},
 		"reading the host's users":        {reads("/etc/passwd"), forbidden},
 		"reading its starter's variables": {reads(fmt.Sprintf("/proc/%d/environ", os.Getppid())), forbidden},
+		"reading its starter's limits":    {reads(fmt.Sprintf("/proc/%d/limits", os.Getppid())), forbidden},
+		"reading the host's processes":    {lists("/proc"), forbidden},
+		"reading its own limits":          {reads("/proc/self/limits"), nil},
+		"counting its own open files":     {lists("/proc/self/fd"), nil},
 		"listing elsewhere":               {lists(in("other")), forbidden},
 		"listing the root":                {lists("/"), forbidden},
 		"writing where it may read":       {writes(in("read", "file")), forbidden},

@@ -55,6 +55,8 @@ type signerd struct {
 	dir string
 	// input is what it reads from its standard input, at each start.
 	input string
+	// terminal, if set, is its controlling terminal.
+	terminal *os.File
 	// wrap, if set, is the beginning of the command line that signerd is started with.
 	wrap []string
 	env  []string
@@ -124,6 +126,9 @@ func (s *signerd) begin(t *testing.T) {
 	s.cmd = exec.CommandContext(t.Context(), line[0], line[1:]...)
 	s.cmd.Env, s.cmd.Dir = append(os.Environ(), s.env...), s.path("anchor")
 	s.cmd.Stdin = strings.NewReader(s.input)
+	if s.terminal != nil {
+		s.cmd.Stdin, s.cmd.SysProcAttr = s.terminal, &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	}
 	stderr, err := s.cmd.StderrPipe()
 	must(t, err)
 	must(t, s.cmd.Start())

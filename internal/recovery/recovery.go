@@ -20,6 +20,7 @@ import (
 	"syscall"
 
 	"github.com/signerd/signerd/internal/durable"
+	"github.com/signerd/signerd/internal/owner"
 )
 
 // A file is one line: one of these prefixes, and the key as RFC 9180 serializes it, in base64.
@@ -199,11 +200,8 @@ func ownersAlone(info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
 		return ErrMalformed
 	}
-	if perm := info.Mode().Perm(); perm&0o022 != 0 {
-		return fmt.Errorf("%w: it has mode %04o", ErrExchangeable, perm)
-	}
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Uid != 0 && int(stat.Uid) != os.Geteuid() {
-		return fmt.Errorf("%w: it belongs to user %d", ErrExchangeable, stat.Uid)
+	if err := owner.Alone(info); err != nil {
+		return fmt.Errorf("%w: %w", ErrExchangeable, err)
 	}
 	return nil
 }

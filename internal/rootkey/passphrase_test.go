@@ -2,6 +2,7 @@ package rootkey_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"io/fs"
@@ -9,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/signerd/signerd/internal/rootkey"
 	"github.com/signerd/signerd/internal/secret"
@@ -130,7 +133,7 @@ func TestAPassphraseIsReadFromACredentialOrAFileDescriptorAsOneLine(t *testing.T
 		_, err = w.WriteString(tt.text)
 		must(t, errors.Join(err, w.Close()))
 		fd := duplicate(t, r)
-		p, err = rootkey.PassphraseFromFD(fd)
+		p, err = rootkey.PassphraseFromFD(t.Context(), fd)
 		check("a file descriptor", p, err)
 	}
 }
@@ -151,5 +154,39 @@ func TestOnlyACredentialOfThisProcessIsRead(t *testing.T) {
 	t.Setenv(rootkey.CredentialsDirectory, inside)
 	if _, err := rootkey.PassphraseFromCredential("missing"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing one: %v, want fs.ErrNotExist", err)
+	}
+}
+
+func TestWaitingForAPassphraseFromAPipeEndsWithItsContext(t *testing.T) {
+	r, w, err := os.Pipe()
+	must(t, err)
+	defer func() { _ = w.Close() }()
+	fd := duplicate(t, r)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := rootkey.PassphraseFromFD(ctx, fd)
+		done <- err
+	}()
+	_, err = w.WriteString(phrase) // and no end
+	must(t, err)
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("it ends with %v", err)
+	}
+}
+
+// Go's runtime has files open before main, /sys/fs/cgroup/cpu.max for one: a descriptor that nobody passed may be one of these.
+func TestAPassphraseComesFromNoFileOfThisProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "own")
+	write(t, path, "1000000 1000000\n", 0o600)
+	own, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	must(t, err)
+	defer func() { _ = unix.Close(own) }()
+	const nothing = 1023
+	for _, fd := range []int{own, nothing} {
+		if _, err := rootkey.PassphraseFromFD(t.Context(), fd); !errors.Is(err, rootkey.ErrNotPassed) {
+			t.Errorf("file descriptor %d: %v, want ErrNotPassed", fd, err)
+		}
 	}
 }

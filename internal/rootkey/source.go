@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"time"
@@ -35,18 +37,78 @@ func PassphraseFromCredential(name string) (secret.Bytes, error) {
 	return passphraseOf(line)
 }
 
-// PassphraseFromFD reads a passphrase from an open file descriptor to its end, and closes it. It waits for whoever writes there.
-func PassphraseFromFD(fd int) (secret.Bytes, error) {
-	f := os.NewFile(uintptr(fd), fmt.Sprintf("file descriptor %d", fd))
-	if f == nil {
-		return secret.Bytes{}, fmt.Errorf("reading the passphrase: no file descriptor %d", fd)
+// ErrNotPassed says that a process was started without such a file descriptor.
+var ErrNotPassed = errors.New("nobody passed this file descriptor to this process")
+
+// PassphraseFromFD reads a passphrase from a file descriptor that was passed to this process, to its end, and closes it. It waits for
+// whoever writes there, and ends with ctx. Errors: ErrNotPassed, ErrPassphrase, durable.ErrTooLarge, ctx.Err.
+func PassphraseFromFD(ctx context.Context, fd int) (secret.Bytes, error) {
+	// What this process opened itself, Go's runtime for one, is close-on-exec; what is passed over exec never is.
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
+		return secret.Bytes{}, fmt.Errorf("reading the passphrase from file descriptor %d: %w", fd, ErrNotPassed)
 	}
-	defer func() { _ = f.Close() }()
-	line, err := durable.ReadAllLimited(f, f.Name(), maxLineBytes)
+	defer func() { _ = unix.Close(fd) }()
+	ended, end, err := os.Pipe()
+	if err != nil {
+		return secret.Bytes{}, fmt.Errorf("reading the passphrase: %w", err)
+	}
+	defer func() { _ = ended.Close() }()
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { _ = end.Close(); close(closed) })
+	defer func() {
+		if stop() {
+			_ = end.Close()
+			return
+		}
+		<-closed
+	}()
+	line, err := durable.ReadAllLimited(waitingReader{ctx, fd, ended}, fmt.Sprintf("file descriptor %d", fd), maxLineBytes)
 	if err != nil {
 		return secret.Bytes{}, fmt.Errorf("reading the passphrase: %w", err)
 	}
 	return passphraseOf(line)
+}
+
+// waitingReader reads a file descriptor, and ends with a context. The descriptor may be shared with other processes, which would see it
+// if it did not block any more.
+type waitingReader struct {
+	ctx   context.Context
+	fd    int
+	ended *os.File // reaches its end when ctx does
+}
+
+// Read implements io.Reader.
+func (r waitingReader) Read(b []byte) (int, error) {
+	raw, err := r.ended.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	for {
+		var polled error
+		if err := raw.Control(func(ended uintptr) {
+			_, polled = unix.Poll([]unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLIN}, {Fd: int32(ended), Events: unix.POLLIN}}, -1)
+		}); err != nil {
+			return 0, err
+		}
+		if r.ctx.Err() != nil {
+			return 0, r.ctx.Err()
+		}
+		if polled != nil && !errors.Is(polled, unix.EINTR) {
+			return 0, os.NewSyscallError("poll", polled)
+		}
+		if polled != nil {
+			continue
+		}
+		switch n, err := unix.Read(r.fd, b); {
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN): // somebody else made it not block, or was faster
+		case err != nil:
+			return 0, os.NewSyscallError("read", err)
+		case n == 0:
+			return 0, io.EOF
+		default:
+			return n, nil
+		}
+	}
 }
 
 // passphraseOf takes ownership of a line, and drops its end.
@@ -65,8 +127,11 @@ const ControllingTerminal = "/dev/tty"
 // ErrDifferent says that a new passphrase was typed differently the second time.
 var ErrDifferent = errors.New("the two passphrases are not the same")
 
-// PassphraseFromTerminal asks for the passphrase of what at a terminal that does not show it, twice if it is a new one. It ends with ctx.
+// PassphraseFromTerminal asks for the passphrase of what at a terminal that does not show it, twice if it is a new one. It ends with ctx, and
+// with a signal that would end the process: the terminal is put back first. What is typed before it asks, or beyond the line, nobody reads.
 func PassphraseFromTerminal(ctx context.Context, terminal, what string, isNew bool) (secret.Bytes, error) {
+	ctx, unnotify := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT)
+	defer unnotify()
 	tty, err := os.OpenFile(terminal, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return secret.Bytes{}, fmt.Errorf("asking for the passphrase: %w", err)
@@ -96,7 +161,8 @@ func PassphraseFromTerminal(ctx context.Context, terminal, what string, isNew bo
 	return first, nil
 }
 
-// silence stops a terminal from showing what is typed, until restore is called.
+// silence stops a terminal from showing what is typed, until restore is called. Both throw away what was typed and not read: a passphrase
+// that was pasted twice is no command for the shell.
 func silence(tty *os.File) (restore func(), err error) {
 	raw, err := tty.SyscallConn()
 	if err != nil {
@@ -104,7 +170,7 @@ func silence(tty *os.File) (restore func(), err error) {
 	}
 	var before *unix.Termios
 	set := func(t *unix.Termios) (err error) {
-		return errors.Join(raw.Control(func(fd uintptr) { err = unix.IoctlSetTermios(int(fd), unix.TCSETS, t) }), err)
+		return errors.Join(raw.Control(func(fd uintptr) { err = unix.IoctlSetTermios(int(fd), unix.TCSETSF, t) }), err)
 	}
 	var failed error
 	if err := raw.Control(func(fd uintptr) { before, failed = unix.IoctlGetTermios(int(fd), unix.TCGETS) }); err != nil || failed != nil {
@@ -120,7 +186,7 @@ func silence(tty *os.File) (restore func(), err error) {
 	return func() { _ = set(before) }, nil
 }
 
-// ask reads a line byte by byte: what is typed after it is not ours.
+// ask reads a line byte by byte: what is typed after it may be the answer to the next question.
 func ask(ctx context.Context, tty *os.File, prompt string) (secret.Bytes, error) {
 	if _, err := tty.WriteString(prompt); err != nil {
 		return secret.Bytes{}, fmt.Errorf("asking for the passphrase: %w", err)

@@ -122,3 +122,53 @@ func TestAFileIsNoTerminal(t *testing.T) {
 		t.Error("a passphrase is read from it")
 	}
 }
+
+func TestWhatIsTypedBeyondAPassphraseIsNoCommandForTheShell(t *testing.T) {
+	for name, typed := range map[string]string{
+		"two more lines": phrase + "\n" + phrase + "\nrm -r keys\n", "a line that is too long": strings.Repeat("x", 2000) + "\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			person, path := terminal(t)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				_, _ = rootkey.PassphraseFromTerminal(t.Context(), path, "root key", false)
+			}()
+			if _, err := bufio.NewReader(person).ReadString(':'); err != nil {
+				t.Fatal(err)
+			}
+			_, err := person.WriteString(typed)
+			must(t, err)
+			<-done
+			shell, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+			must(t, err)
+			defer func() { _ = shell.Close() }()
+			if n, err := unix.IoctlGetInt(duplicate(t, shell), unix.TIOCINQ); err != nil || n != 0 {
+				t.Errorf("%d bytes are left to be read (%v)", n, err)
+			}
+		})
+	}
+}
+
+func TestASignalWhileAPassphraseIsTypedPutsTheTerminalBack(t *testing.T) {
+	for _, signal := range []unix.Signal{unix.SIGQUIT, unix.SIGTERM, unix.SIGINT} {
+		t.Run(unix.SignalName(signal), func(t *testing.T) {
+			person, path := terminal(t)
+			done := make(chan error, 1)
+			go func() {
+				_, err := rootkey.PassphraseFromTerminal(t.Context(), path, "root key", false)
+				done <- err
+			}()
+			if _, err := bufio.NewReader(person).ReadString(':'); err != nil {
+				t.Fatal(err)
+			}
+			must(t, unix.Kill(os.Getpid(), signal))
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				t.Errorf("it ends with %v", err)
+			}
+			if state, err := unix.IoctlGetTermios(duplicate(t, person), unix.TCGETS); err != nil || state.Lflag&unix.ECHO == 0 {
+				t.Errorf("the terminal is left silent (%v)", err)
+			}
+		})
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -49,6 +50,8 @@ func Build(t testing.TB) string {
 //	expand FILE...    puts the user's number for every UID= in the files
 //	until TEXT CMD... runs a command until it prints a text
 func Run(t *testing.T, dir string) {
+	// A group that may write is refused, whatever the umask of whoever runs the tests.
+	syscall.Umask(0o022)
 	if files, err := filepath.Glob(filepath.Join(dir, "*.txtar")); err != nil || len(files) == 0 {
 		t.Fatalf("no scripts in %s (%v)", dir, err)
 	}

@@ -46,12 +46,8 @@ func writeStatus(w io.Writer, s *adminv1.GetStatusResponse) {
 		{"Version:", s.GetVersion() + " (" + s.GetGoVersion() + ")"},
 		{"Started:", formatTime(s.GetStartTime())},
 		{"Development:", development},
-		{"Keys:", fmt.Sprintf("%d, with %d versions", s.GetKeyCount(), s.GetKeyVersionCount())},
-		{"Policy:", policyStatus(s)},
-		{"Store counter:", strconv.FormatUint(s.GetStoreCounter(), 10)},
-		{"Root key:", s.GetRootKeyId()},
-		{"Audit:", quantity(s.GetAuditRecords(), "record")},
 	}
+	rows = append(rows, storeStatus(s)...)
 	if s.GetRecoveryKeyId() != "" {
 		rows = append(rows, []string{"Recovery key:", s.GetRecoveryKeyId()})
 	}
@@ -86,6 +82,23 @@ func writeStatus(w io.Writer, s *adminv1.GetStatusResponse) {
 	}
 	table(w, append(rows, []string{"You are:", s.GetCaller()})...)
 }
+
+// storeStatus is what is in the store and the audit log. Every store that is open has a root key.
+func storeStatus(s *adminv1.GetStatusResponse) [][]string {
+	if !s.GetServing() && s.GetRootKeyId() == "" {
+		return [][]string{{"Keys:", notLoaded}, {"Policy:", notLoaded}, {"Store counter:", notLoaded}, {"Root key:", notLoaded}, {"Audit:", notLoaded}}
+	}
+	return [][]string{
+		{"Keys:", fmt.Sprintf("%d, with %d versions", s.GetKeyCount(), s.GetKeyVersionCount())},
+		{"Policy:", policyStatus(s)},
+		{"Store counter:", strconv.FormatUint(s.GetStoreCounter(), 10)},
+		{"Root key:", s.GetRootKeyId()},
+		{"Audit:", quantity(s.GetAuditRecords(), "record")},
+	}
+}
+
+// notLoaded is said in place of what is not known yet.
+const notLoaded = "not loaded yet"
 
 func policyStatus(s *adminv1.GetStatusResponse) string {
 	if s.GetPolicyGeneration() == 0 {
