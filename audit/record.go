@@ -85,7 +85,7 @@ type Record struct {
 	// Needs is an operation that the caller may not do and would have to.
 	Needs string `json:"needs,omitempty"`
 	// Note is what an operator says of a change: why all signing is to stop, that a version is to be activated without a login, or what
-	// an import ticket is for.
+	// an import ticket is for. Of VerifySignature it is what was asked and answered.
 	Note string `json:"note,omitempty"`
 
 	// Code is the gRPC code of the answer, such as "OK"; Reason the ErrorInfo reason of a refusal.

@@ -24,7 +24,7 @@ const (
 )
 
 // Key is one partner account as it was at one generation. It is immutable and safe for concurrent use. Of its material
-// only Credential and Candidate give anything, and only against a permit.
+// only Credential, Candidate and Verifiers give anything, and only against a permit.
 type Key struct {
 	Name        string
 	Scheme      string
@@ -116,6 +116,35 @@ func (k *Key) Candidate(permit *policy.Permit, number uint32) (upstream.Credenti
 		return nil, ErrKeyDisabled
 	}
 	return v.credential, nil
+}
+
+// VersionVerifier checks what one version made.
+type VersionVerifier struct {
+	Number uint32
+	upstream.Verifier
+}
+
+// Verifiers gives what checks signatures of the versions that are not DESTROYED, whatever else their state and the key's: the active
+// one first, then the newest first; none where the scheme signs no requests. It uses the permit up. Error: policy.ErrPermit.
+func (k *Key) Verifiers(permit *policy.Permit) ([]VersionVerifier, error) {
+	if err := permit.Redeem(k.Name); err != nil {
+		return nil, err
+	}
+	var active, others []VersionVerifier
+	for _, v := range slices.Backward(k.versions) {
+		if v.State == Destroyed || v.credential == nil {
+			continue
+		}
+		verifier := v.credential.Verifier()
+		switch {
+		case verifier == nil:
+		case v.Number == k.Active:
+			active = append(active, VersionVerifier{v.Number, verifier})
+		default:
+			others = append(others, VersionVerifier{v.Number, verifier})
+		}
+	}
+	return append(active, others...), nil
 }
 
 // Signing is the version that signs. Errors: ErrKeyDisabled, ErrNoActiveVersion, ErrVersionDestroyed.

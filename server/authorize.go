@@ -65,7 +65,7 @@ func (s *Server) decideSystem(ctx context.Context) (*keystore.Keystore, keystore
 	return keys, view, err
 }
 
-// limitedError says that a rule's limit is reached, and when the same request would be let through. It is errLimited.
+// limitedError says that a limit, of a rule or of VerifySignature, is reached, and when the same request would be let through. It is errLimited.
 type limitedError struct{ after time.Duration }
 
 // Error implements error.

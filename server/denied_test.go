@@ -47,7 +47,9 @@ func heard(ctx context.Context, t *testing.T, conn *grpc.ClientConn, path string
 var odd = map[string]any{
 	"method": "DELETE", "path": "/v1/x?a=b", "body": "e30=", "timestamp_millis": "0", "generation": "999999",
 	"version": 77, "environment": "ENVIRONMENT_PROD", "scheme": "no-such-partner", "algorithm": "ROT13", "api_key": "AAECAw==",
-	"purpose":                          "IMPORT_PURPOSE_API_KEY",
+	"purpose": "IMPORT_PURPOSE_API_KEY",
+	"VerifySignatureRequest.candidates": []any{map[string]any{"noba": map[string]any{"body": "//8=", "signature": make([]byte, 32)}},
+		map[string]any{"noah": map[string]any{"token": "..\x00"}}},
 	"ImportKeyRequest.material":        map[string][]byte{"api_key": []byte("apikey_sandbox_x"), "private_key": []byte("none")},
 	"ImportKeyVersionRequest.material": map[string][]byte{"secret": []byte("\x00"), "unknown": []byte("x")},
 }
@@ -141,6 +143,7 @@ func TestAnInvalidRequestTellsNothingAboutTheKey(t *testing.T) {
 		"ActivateKeyVersion":   {"version": 0},
 		"EnableKeyVersion":     {},
 		"DisableKeyVersion":    {},
+		"VerifySignature":      {"api_key": strings.Repeat("a", 513)},
 	}
 	for _, rpc := range server.RPCs() {
 		values, ok := requests[string(rpc.Name())]

@@ -31,7 +31,7 @@ const metadataRecordID = "record_id"
 var (
 	errNoIdentity  = errors.New("no client identity")
 	errWrongScheme = errors.New("the key belongs to another partner")
-	errLimited     = errors.New("over a limit of the policy")
+	errLimited     = errors.New("over a limit")
 	errExcess      = errors.New("over what one caller may burden signerd with")
 	errNotReady    = errors.New("the keys are not loaded yet")
 	errRootKey     = errors.New("the root key cannot be used")

@@ -119,8 +119,9 @@ func minimal(t testing.TB, rpc server.RPC, key string) proto.Message {
 			"callers": []string{"unix:uid=1000"}, "keys": []string{"*"}, "operations": []string{"*"}}}},
 		"SetPolicyRequest.generation": 2, // of the policy that start sets
 		"since":                       "2026-01-01T00:00:00Z", "record_id": "019ca945-0afa-7da1-b3a0-4c08bdb46ad2", "note": "a test", "reason": "a test",
-		"ListRecordsRequest.key": "", // none in particular
-		"request":                map[string]any{"caller": "unix:uid=1000", "operation": "GetStatus"},
+		"VerifySignatureRequest.candidates": []any{map[string]any{"noah": map[string]any{"token": "e30.e30.AAAA"}}},
+		"ListRecordsRequest.key":            "", // none in particular
+		"request":                           map[string]any{"caller": "unix:uid=1000", "operation": "GetStatus"},
 	})
 	if err := protovalidate.Validate(in); err != nil {
 		t.Fatalf("%s: the minimal request needs more values: %v", rpc.Path, err)

@@ -35,7 +35,7 @@ var anything = []string{
 func TestEveryWrongFieldIsNamed(t *testing.T) {
 	t.Parallel()
 	r := start(t, setup{})
-	tests := slices.Concat(invalidNOAH(), invalidNoba(r, t), invalidNoon(), invalidChanges(r, t), invalidVersions(r, t), invalidPolicies(), invalidAudit())
+	tests := slices.Concat(invalidNOAH(), invalidNoba(r, t), invalidNoon(), invalidChanges(r, t), invalidVersions(r, t), invalidVerifications(), invalidPolicies(), invalidAudit())
 	covered := make(map[string]bool)
 	for _, tt := range tests {
 		message := string(proto.MessageName(tt.in).Name())

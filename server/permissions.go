@@ -64,6 +64,7 @@ var permissions = map[string]permission{
 	adminv1.KeyService_RestoreKeyVersion_FullMethodName:  {operation: "RestoreKeyVersion", changes: true},
 	adminv1.KeyService_UpdateKeyVersion_FullMethodName:   {operation: "UpdateKeyVersion", changes: true},
 	adminv1.KeyService_GetPublicKey_FullMethodName:       {operation: "GetPublicKey"},
+	adminv1.KeyService_VerifySignature_FullMethodName:    {operation: "VerifySignature"}, // it signs nothing: a freeze does not stop it
 
 	adminv1.PolicyService_GetPolicy_FullMethodName:     {operation: "GetPolicy", scope: onSystem, always: true},
 	adminv1.PolicyService_SetPolicy_FullMethodName:     {operation: setPolicy, scope: onSystem, always: true, changes: true},

@@ -161,6 +161,11 @@ func (s scenario) use(noah noahAccount, noba nobaAccount) {
 		_, _ = s.signNOAH(as(s.t, stranger), name)
 		_, _ = s.admin.GetKey(ctx, &adminv1.GetKeyRequest{Name: name})
 		_, _ = s.admin.GetPublicKey(ctx, &adminv1.GetPublicKeyRequest{Name: name})
+		for _, apiKey := range []string{noah.apiKey, noba.apiKey, noba.secret} {
+			_, _ = s.verifies(s.t, operator, name, apiKey, apiKey+"."+noba.secret+".AAAA")
+			_, _ = s.admin.VerifySignature(ctx, &adminv1.VerifySignatureRequest{Key: name, ApiKey: apiKey, Candidates: []*adminv1.SignatureCandidate{
+				nobaCandidate(&adminv1.NobaSignature{ApiKey: apiKey, Path: noba.secret, Body: noah.pem, Signature: make([]byte, 32)})}})
+		}
 	}
 	_, err = s.admin.ListKeys(ctx, &adminv1.ListKeysRequest{})
 	must(s.t, err)
@@ -221,6 +226,8 @@ func (s scenario) misplaced(secrets canaries) {
 		_, _ = s.computeNoba(ctx, text)
 		_, _ = s.admin.GetKey(ctx, &adminv1.GetKeyRequest{Name: text})
 		_, _ = s.admin.ListKeys(ctx, &adminv1.ListKeysRequest{PageToken: text})
+		_, _ = s.verifies(s.t, operator, text, text, text)
+		_, _ = s.verifies(s.t, operator, "noah", strings.Repeat(text, 99), strings.Repeat(text, 999))
 		_, _ = s.admin.CreateKey(ctx, &adminv1.CreateKeyRequest{Name: "x", Environment: sandbox, Scheme: text})
 		_, _ = s.admin.CreateKey(ctx, &adminv1.CreateKeyRequest{Name: "x", Environment: sandbox, Algorithm: text})
 		_, _ = s.admin.CreateKey(ctx, &adminv1.CreateKeyRequest{Name: "x", Environment: sandbox, Labels: map[string]string{text: "x"}})

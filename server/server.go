@@ -135,6 +135,8 @@ type Server struct {
 	ready       atomic.Pointer[Readiness]
 	active      atomic.Int64 // calls whose message has arrived and whose answer has not left
 
+	verifications verifications
+
 	mu      sync.Mutex
 	servers []*grpc.Server
 	stopped bool
@@ -208,7 +210,7 @@ func requestMessages() []proto.Message {
 		&adminv1.UpdateKeyRequest{}, &adminv1.EnableKeyRequest{}, &adminv1.DisableKeyRequest{},
 		&adminv1.CreateKeyVersionRequest{}, &adminv1.ImportKeyVersionRequest{}, &adminv1.ActivateKeyVersionRequest{},
 		&adminv1.EnableKeyVersionRequest{}, &adminv1.DisableKeyVersionRequest{}, &adminv1.DestroyKeyVersionRequest{}, &adminv1.RestoreKeyVersionRequest{},
-		&adminv1.UpdateKeyVersionRequest{}, &adminv1.GetPublicKeyRequest{},
+		&adminv1.UpdateKeyVersionRequest{}, &adminv1.GetPublicKeyRequest{}, &adminv1.VerifySignatureRequest{},
 		&adminv1.GetPolicyRequest{}, &adminv1.SetPolicyRequest{}, &adminv1.TestPolicyRequest{}, &adminv1.ExplainPolicyRequest{},
 		&adminv1.ReplayPolicyRequest{}, &adminv1.ListRecordsRequest{}, &adminv1.GetRecordRequest{}, &adminv1.VerifyLogRequest{},
 		&adminv1.GetCheckpointRequest{}, &adminv1.AcknowledgeLossRequest{}, &adminv1.GetStatusRequest{}, &adminv1.RotateRootKeyRequest{},

@@ -18,7 +18,7 @@ func TestEveryChangeCanBeBoundToTheStateItWasDecidedOn(t *testing.T) {
 		field := rpc.Input().Fields().ByName("generation")
 		if field == nil {
 			switch rpc.Name() {
-			case "SignNoahRequest", "ComputeNobaSignature", "GetNoonSession", "CreateKey", "ImportKey", "CreateImportTicket", "GetKey", "ListKeys", "GetPublicKey", "GetStatus", "Backup",
+			case "SignNoahRequest", "ComputeNobaSignature", "GetNoonSession", "CreateKey", "ImportKey", "CreateImportTicket", "GetKey", "ListKeys", "GetPublicKey", "VerifySignature", "GetStatus", "Backup",
 				"GetPolicy", "TestPolicy", "ExplainPolicy", "ReplayPolicy",
 				"ListRecords", "GetRecord", "VerifyLog", "GetCheckpoint", "AcknowledgeLoss", "RotateRootKey",
 				"Freeze", "Unfreeze": // they say what is to be, whatever was before

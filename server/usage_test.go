@@ -77,6 +77,8 @@ func TestWhatIsRefusedIsNoUse(t *testing.T) {
 	r.untilServing(t)
 	_, err = r.admin.GetPublicKey(as(t, operator), &adminv1.GetPublicKeyRequest{Name: "noah", Version: 1})
 	must(t, err)
+	_, err = r.verifies(t, operator, "noah", "", "e30.e30.AAAA")
+	must(t, err)
 	r.wantLastUse(t, "after refusals", "noah", 1, time.Time{})
 }
 

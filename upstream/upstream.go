@@ -72,6 +72,16 @@ type Credential interface {
 	// Fingerprint names the secret part without giving it away: SHA-256 of PublicKey, or where there is none an HMAC
 	// of the secret under pepper. Two credentials with the same secret have the same fingerprint.
 	Fingerprint(pepper secret.Bytes) [32]byte
+	// Verifier checks what the credential makes, nil where the scheme signs no requests.
+	Verifier() Verifier
+}
+
+// Verifier checks what one credential made. It makes nothing and shows no part of the credential; its scheme's package knows
+// which signatures it takes. Safe for concurrent use.
+type Verifier interface {
+	// HasAPIKey says whether this is the credential's API key, in time that depends on the lengths alone. Nothing is the API
+	// key of a credential that still lacks one.
+	HasAPIKey(apiKey string) bool
 }
 
 // ErrNotGenerated says that the partner makes this scheme's material, so that it can only be imported.

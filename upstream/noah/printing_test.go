@@ -38,7 +38,7 @@ func TestNoPrinterShowsACredential(t *testing.T) {
 	h := holder{c, c, *c, *c, c, c, []*noah.Credential{c}, map[string]noah.Credential{"k": *c}}
 
 	var out bytes.Buffer
-	for _, v := range []any{c, *c, h, &h, []any{c, h}, map[string]any{"k": h}} {
+	for _, v := range []any{c, *c, h, &h, []any{c, h}, map[string]any{"k": h}, c.Verifier(), []upstream.Verifier{c.Verifier()}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%08b", "%T", "%p", "%c", "%U", "%e"} {
 			fmt.Fprintf(&out, verb+"\n", v)
 		}

@@ -47,7 +47,8 @@ func tryEnforced() {
 		}
 		credential := opened.(*noba.Credential)
 		credential.Fingerprint(material("", strings.Repeat("p", 32))[upstream.PartSecret])
-		for what, err := range map[string]error{"Allowed": credential.Allowed(), "Prove": credential.Prove()} {
+		_, verifying := credential.Verifier().(*noba.Verifier).Verifies(noba.Signature{})
+		for what, err := range map[string]error{"Verifies": verifying, "Allowed": credential.Allowed(), "Prove": credential.Prove()} {
 			if !errors.Is(err, want) || (err == nil) != (want == nil) {
 				fmt.Printf("%s of %d bytes: %v\n", what, len(secret), err)
 			}

@@ -311,6 +311,9 @@ func (c *Credential) PublicKey() []byte { return bytes.Clone(c.public) }
 // Fingerprint implements upstream.Credential: SHA-256 of the public key, which needs no pepper.
 func (c *Credential) Fingerprint(secret.Bytes) [32]byte { return c.fingerprint }
 
+// Verifier implements upstream.Credential: Noon has sessions in place of signatures.
+func (*Credential) Verifier() upstream.Verifier { return nil }
+
 // Prove implements upstream.Credential.
 func (c *Credential) Prove() error {
 	probe := sha256.Sum256([]byte("signerd probes a key"))

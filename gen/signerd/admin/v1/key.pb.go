@@ -2569,6 +2569,359 @@ func (x *GetPublicKeyResponse) GetSha256() string {
 	return ""
 }
 
+// VerifySignatureRequest holds what may have been signed.
+type VerifySignatureRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key's name.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The API key that the request carries, as it stands there; empty for none.
+	ApiKey string `protobuf:"bytes,2,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
+	// Signatures to try, each with what it would have been made of. At most 32; all are of the key's partner.
+	Candidates    []*SignatureCandidate `protobuf:"bytes,3,rep,name=candidates,proto3" json:"candidates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifySignatureRequest) Reset() {
+	*x = VerifySignatureRequest{}
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifySignatureRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifySignatureRequest) ProtoMessage() {}
+
+func (x *VerifySignatureRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifySignatureRequest.ProtoReflect.Descriptor instead.
+func (*VerifySignatureRequest) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *VerifySignatureRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *VerifySignatureRequest) GetApiKey() string {
+	if x != nil {
+		return x.ApiKey
+	}
+	return ""
+}
+
+func (x *VerifySignatureRequest) GetCandidates() []*SignatureCandidate {
+	if x != nil {
+		return x.Candidates
+	}
+	return nil
+}
+
+// SignatureCandidate is one signature to try.
+type SignatureCandidate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The partner that it is for.
+	//
+	// Types that are valid to be assigned to Signature:
+	//
+	//	*SignatureCandidate_Noah
+	//	*SignatureCandidate_Noba
+	Signature     isSignatureCandidate_Signature `protobuf_oneof:"signature"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignatureCandidate) Reset() {
+	*x = SignatureCandidate{}
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignatureCandidate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignatureCandidate) ProtoMessage() {}
+
+func (x *SignatureCandidate) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignatureCandidate.ProtoReflect.Descriptor instead.
+func (*SignatureCandidate) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *SignatureCandidate) GetSignature() isSignatureCandidate_Signature {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+func (x *SignatureCandidate) GetNoah() *NoahSignature {
+	if x != nil {
+		if x, ok := x.Signature.(*SignatureCandidate_Noah); ok {
+			return x.Noah
+		}
+	}
+	return nil
+}
+
+func (x *SignatureCandidate) GetNoba() *NobaSignature {
+	if x != nil {
+		if x, ok := x.Signature.(*SignatureCandidate_Noba); ok {
+			return x.Noba
+		}
+	}
+	return nil
+}
+
+type isSignatureCandidate_Signature interface {
+	isSignatureCandidate_Signature()
+}
+
+type SignatureCandidate_Noah struct {
+	// For a NOAH key.
+	Noah *NoahSignature `protobuf:"bytes,1,opt,name=noah,proto3,oneof"`
+}
+
+type SignatureCandidate_Noba struct {
+	// For a Noba key.
+	Noba *NobaSignature `protobuf:"bytes,2,opt,name=noba,proto3,oneof"`
+}
+
+func (*SignatureCandidate_Noah) isSignatureCandidate_Signature() {}
+
+func (*SignatureCandidate_Noba) isSignatureCandidate_Signature() {}
+
+// NoahSignature is a signature as NOAH takes it. What the token claims, and whether its time is over, is not looked at.
+type NoahSignature struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The compact JWS.
+	Token         string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NoahSignature) Reset() {
+	*x = NoahSignature{}
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NoahSignature) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NoahSignature) ProtoMessage() {}
+
+func (x *NoahSignature) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NoahSignature.ProtoReflect.Descriptor instead.
+func (*NoahSignature) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *NoahSignature) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+// NobaSignature is a signature as Noba takes it, and the parts of the string to sign. They are taken byte for byte: no method is put
+// in upper case, no query is cut off, and no body is made "{}".
+type NobaSignature struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Milliseconds since the epoch, as text.
+	Timestamp string `protobuf:"bytes,1,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	// The account's API key.
+	ApiKey string `protobuf:"bytes,2,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
+	// The HTTP method.
+	Method string `protobuf:"bytes,3,opt,name=method,proto3" json:"method,omitempty"`
+	// The path.
+	Path string `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`
+	// The body.
+	Body []byte `protobuf:"bytes,5,opt,name=body,proto3" json:"body,omitempty"`
+	// HMAC-SHA256: 32 bytes.
+	Signature     []byte `protobuf:"bytes,6,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NobaSignature) Reset() {
+	*x = NobaSignature{}
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NobaSignature) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NobaSignature) ProtoMessage() {}
+
+func (x *NobaSignature) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NobaSignature.ProtoReflect.Descriptor instead.
+func (*NobaSignature) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *NobaSignature) GetTimestamp() string {
+	if x != nil {
+		return x.Timestamp
+	}
+	return ""
+}
+
+func (x *NobaSignature) GetApiKey() string {
+	if x != nil {
+		return x.ApiKey
+	}
+	return ""
+}
+
+func (x *NobaSignature) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *NobaSignature) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *NobaSignature) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *NobaSignature) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+// VerifySignatureResponse says what was found.
+type VerifySignatureResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For each candidate, in order: the version whose key or secret makes this signature; 0 for none.
+	Versions []uint32 `protobuf:"varint,1,rep,packed,name=versions,proto3" json:"versions,omitempty"`
+	// The version that has the request's API key; 0 for none.
+	ApiKeyVersion uint32 `protobuf:"varint,2,opt,name=api_key_version,json=apiKeyVersion,proto3" json:"api_key_version,omitempty"`
+	// Names the record of this call: a UUID, version 7.
+	RecordId      string `protobuf:"bytes,3,opt,name=record_id,json=recordId,proto3" json:"record_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifySignatureResponse) Reset() {
+	*x = VerifySignatureResponse{}
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifySignatureResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifySignatureResponse) ProtoMessage() {}
+
+func (x *VerifySignatureResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signerd_admin_v1_key_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifySignatureResponse.ProtoReflect.Descriptor instead.
+func (*VerifySignatureResponse) Descriptor() ([]byte, []int) {
+	return file_signerd_admin_v1_key_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *VerifySignatureResponse) GetVersions() []uint32 {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+func (x *VerifySignatureResponse) GetApiKeyVersion() uint32 {
+	if x != nil {
+		return x.ApiKeyVersion
+	}
+	return 0
+}
+
+func (x *VerifySignatureResponse) GetRecordId() string {
+	if x != nil {
+		return x.RecordId
+	}
+	return ""
+}
+
 var File_signerd_admin_v1_key_proto protoreflect.FileDescriptor
 
 const file_signerd_admin_v1_key_proto_rawDesc = "" +
@@ -2784,7 +3137,30 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"\x03jwk\x18\x02 \x01(\tR\x03jwk\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\rR\aversion\x12\x1c\n" +
 	"\talgorithm\x18\x04 \x01(\tR\talgorithm\x12\x16\n" +
-	"\x06sha256\x18\x05 \x01(\tR\x06sha256*Y\n" +
+	"\x06sha256\x18\x05 \x01(\tR\x06sha256\"\xca\x01\n" +
+	"\x16VerifySignatureRequest\x12=\n" +
+	"\x03key\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x03key\x12!\n" +
+	"\aapi_key\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06apiKey\x12N\n" +
+	"\n" +
+	"candidates\x18\x03 \x03(\v2$.signerd.admin.v1.SignatureCandidateB\b\xbaH\x05\x92\x01\x02\x10 R\n" +
+	"candidates\"\x96\x01\n" +
+	"\x12SignatureCandidate\x125\n" +
+	"\x04noah\x18\x01 \x01(\v2\x1f.signerd.admin.v1.NoahSignatureH\x00R\x04noah\x125\n" +
+	"\x04noba\x18\x02 \x01(\v2\x1f.signerd.admin.v1.NobaSignatureH\x00R\x04nobaB\x12\n" +
+	"\tsignature\x12\x05\xbaH\x02\b\x01\"0\n" +
+	"\rNoahSignature\x12\x1f\n" +
+	"\x05token\x18\x01 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x01R\x05token\"\xd4\x01\n" +
+	"\rNobaSignature\x12%\n" +
+	"\ttimestamp\x18\x01 \x01(\tB\a\xbaH\x04r\x02(@R\ttimestamp\x12!\n" +
+	"\aapi_key\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06apiKey\x12\x1f\n" +
+	"\x06method\x18\x03 \x01(\tB\a\xbaH\x04r\x02(@R\x06method\x12\x1d\n" +
+	"\x04path\x18\x04 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x01R\x04path\x12\x12\n" +
+	"\x04body\x18\x05 \x01(\fR\x04body\x12%\n" +
+	"\tsignature\x18\x06 \x01(\fB\a\xbaH\x04z\x02h R\tsignature\"z\n" +
+	"\x17VerifySignatureResponse\x12\x1a\n" +
+	"\bversions\x18\x01 \x03(\rR\bversions\x12&\n" +
+	"\x0fapi_key_version\x18\x02 \x01(\rR\rapiKeyVersion\x12\x1b\n" +
+	"\trecord_id\x18\x03 \x01(\tR\brecordId*Y\n" +
 	"\vEnvironment\x12\x1b\n" +
 	"\x17ENVIRONMENT_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ENVIRONMENT_SANDBOX\x10\x01\x12\x14\n" +
@@ -2799,7 +3175,7 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"\x1aIMPORT_PURPOSE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16IMPORT_PURPOSE_NEW_KEY\x10\x01\x12\x1e\n" +
 	"\x1aIMPORT_PURPOSE_NEW_VERSION\x10\x02\x12\x1a\n" +
-	"\x16IMPORT_PURPOSE_API_KEY\x10\x032\x94\r\n" +
+	"\x16IMPORT_PURPOSE_API_KEY\x10\x032\xfc\r\n" +
 	"\n" +
 	"KeyService\x12T\n" +
 	"\tCreateKey\x12\".signerd.admin.v1.CreateKeyRequest\x1a#.signerd.admin.v1.CreateKeyResponse\x12T\n" +
@@ -2819,7 +3195,8 @@ const file_signerd_admin_v1_key_proto_rawDesc = "" +
 	"\x11DestroyKeyVersion\x12*.signerd.admin.v1.DestroyKeyVersionRequest\x1a+.signerd.admin.v1.DestroyKeyVersionResponse\x12l\n" +
 	"\x11RestoreKeyVersion\x12*.signerd.admin.v1.RestoreKeyVersionRequest\x1a+.signerd.admin.v1.RestoreKeyVersionResponse\x12i\n" +
 	"\x10UpdateKeyVersion\x12).signerd.admin.v1.UpdateKeyVersionRequest\x1a*.signerd.admin.v1.UpdateKeyVersionResponse\x12]\n" +
-	"\fGetPublicKey\x12%.signerd.admin.v1.GetPublicKeyRequest\x1a&.signerd.admin.v1.GetPublicKeyResponseB9Z7github.com/signerd/signerd/gen/signerd/admin/v1;adminv1b\x06proto3"
+	"\fGetPublicKey\x12%.signerd.admin.v1.GetPublicKeyRequest\x1a&.signerd.admin.v1.GetPublicKeyResponse\x12f\n" +
+	"\x0fVerifySignature\x12(.signerd.admin.v1.VerifySignatureRequest\x1a).signerd.admin.v1.VerifySignatureResponseB9Z7github.com/signerd/signerd/gen/signerd/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_signerd_admin_v1_key_proto_rawDescOnce sync.Once
@@ -2834,7 +3211,7 @@ func file_signerd_admin_v1_key_proto_rawDescGZIP() []byte {
 }
 
 var file_signerd_admin_v1_key_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_signerd_admin_v1_key_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_signerd_admin_v1_key_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_signerd_admin_v1_key_proto_goTypes = []any{
 	(Environment)(0),                   // 0: signerd.admin.v1.Environment
 	(KeyVersionState)(0),               // 1: signerd.admin.v1.KeyVersionState
@@ -2875,97 +3252,107 @@ var file_signerd_admin_v1_key_proto_goTypes = []any{
 	(*UpdateKeyVersionResponse)(nil),   // 36: signerd.admin.v1.UpdateKeyVersionResponse
 	(*GetPublicKeyRequest)(nil),        // 37: signerd.admin.v1.GetPublicKeyRequest
 	(*GetPublicKeyResponse)(nil),       // 38: signerd.admin.v1.GetPublicKeyResponse
-	nil,                                // 39: signerd.admin.v1.Key.LabelsEntry
-	nil,                                // 40: signerd.admin.v1.CreateKeyRequest.LabelsEntry
-	nil,                                // 41: signerd.admin.v1.ImportKeyRequest.MaterialEntry
-	nil,                                // 42: signerd.admin.v1.ImportKeyRequest.LabelsEntry
-	nil,                                // 43: signerd.admin.v1.UpdateKeyRequest.LabelsEntry
-	nil,                                // 44: signerd.admin.v1.ImportKeyVersionRequest.MaterialEntry
-	(*timestamppb.Timestamp)(nil),      // 45: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 46: google.protobuf.Duration
+	(*VerifySignatureRequest)(nil),     // 39: signerd.admin.v1.VerifySignatureRequest
+	(*SignatureCandidate)(nil),         // 40: signerd.admin.v1.SignatureCandidate
+	(*NoahSignature)(nil),              // 41: signerd.admin.v1.NoahSignature
+	(*NobaSignature)(nil),              // 42: signerd.admin.v1.NobaSignature
+	(*VerifySignatureResponse)(nil),    // 43: signerd.admin.v1.VerifySignatureResponse
+	nil,                                // 44: signerd.admin.v1.Key.LabelsEntry
+	nil,                                // 45: signerd.admin.v1.CreateKeyRequest.LabelsEntry
+	nil,                                // 46: signerd.admin.v1.ImportKeyRequest.MaterialEntry
+	nil,                                // 47: signerd.admin.v1.ImportKeyRequest.LabelsEntry
+	nil,                                // 48: signerd.admin.v1.UpdateKeyRequest.LabelsEntry
+	nil,                                // 49: signerd.admin.v1.ImportKeyVersionRequest.MaterialEntry
+	(*timestamppb.Timestamp)(nil),      // 50: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 51: google.protobuf.Duration
 }
 var file_signerd_admin_v1_key_proto_depIdxs = []int32{
 	0,  // 0: signerd.admin.v1.Key.environment:type_name -> signerd.admin.v1.Environment
-	39, // 1: signerd.admin.v1.Key.labels:type_name -> signerd.admin.v1.Key.LabelsEntry
+	44, // 1: signerd.admin.v1.Key.labels:type_name -> signerd.admin.v1.Key.LabelsEntry
 	4,  // 2: signerd.admin.v1.Key.versions:type_name -> signerd.admin.v1.KeyVersion
-	45, // 3: signerd.admin.v1.Key.create_time:type_name -> google.protobuf.Timestamp
-	45, // 4: signerd.admin.v1.Key.update_time:type_name -> google.protobuf.Timestamp
+	50, // 3: signerd.admin.v1.Key.create_time:type_name -> google.protobuf.Timestamp
+	50, // 4: signerd.admin.v1.Key.update_time:type_name -> google.protobuf.Timestamp
 	1,  // 5: signerd.admin.v1.KeyVersion.state:type_name -> signerd.admin.v1.KeyVersionState
-	45, // 6: signerd.admin.v1.KeyVersion.create_time:type_name -> google.protobuf.Timestamp
-	45, // 7: signerd.admin.v1.KeyVersion.destroy_time:type_name -> google.protobuf.Timestamp
-	45, // 8: signerd.admin.v1.KeyVersion.expire_time:type_name -> google.protobuf.Timestamp
-	45, // 9: signerd.admin.v1.KeyVersion.last_use_time:type_name -> google.protobuf.Timestamp
+	50, // 6: signerd.admin.v1.KeyVersion.create_time:type_name -> google.protobuf.Timestamp
+	50, // 7: signerd.admin.v1.KeyVersion.destroy_time:type_name -> google.protobuf.Timestamp
+	50, // 8: signerd.admin.v1.KeyVersion.expire_time:type_name -> google.protobuf.Timestamp
+	50, // 9: signerd.admin.v1.KeyVersion.last_use_time:type_name -> google.protobuf.Timestamp
 	0,  // 10: signerd.admin.v1.CreateKeyRequest.environment:type_name -> signerd.admin.v1.Environment
-	40, // 11: signerd.admin.v1.CreateKeyRequest.labels:type_name -> signerd.admin.v1.CreateKeyRequest.LabelsEntry
+	45, // 11: signerd.admin.v1.CreateKeyRequest.labels:type_name -> signerd.admin.v1.CreateKeyRequest.LabelsEntry
 	3,  // 12: signerd.admin.v1.CreateKeyResponse.key:type_name -> signerd.admin.v1.Key
 	0,  // 13: signerd.admin.v1.ImportKeyRequest.environment:type_name -> signerd.admin.v1.Environment
-	41, // 14: signerd.admin.v1.ImportKeyRequest.material:type_name -> signerd.admin.v1.ImportKeyRequest.MaterialEntry
-	42, // 15: signerd.admin.v1.ImportKeyRequest.labels:type_name -> signerd.admin.v1.ImportKeyRequest.LabelsEntry
-	45, // 16: signerd.admin.v1.ImportKeyRequest.expire_time:type_name -> google.protobuf.Timestamp
+	46, // 14: signerd.admin.v1.ImportKeyRequest.material:type_name -> signerd.admin.v1.ImportKeyRequest.MaterialEntry
+	47, // 15: signerd.admin.v1.ImportKeyRequest.labels:type_name -> signerd.admin.v1.ImportKeyRequest.LabelsEntry
+	50, // 16: signerd.admin.v1.ImportKeyRequest.expire_time:type_name -> google.protobuf.Timestamp
 	3,  // 17: signerd.admin.v1.ImportKeyResponse.key:type_name -> signerd.admin.v1.Key
 	0,  // 18: signerd.admin.v1.CreateImportTicketRequest.environment:type_name -> signerd.admin.v1.Environment
-	46, // 19: signerd.admin.v1.CreateImportTicketRequest.ttl:type_name -> google.protobuf.Duration
+	51, // 19: signerd.admin.v1.CreateImportTicketRequest.ttl:type_name -> google.protobuf.Duration
 	2,  // 20: signerd.admin.v1.CreateImportTicketRequest.purpose:type_name -> signerd.admin.v1.ImportPurpose
-	45, // 21: signerd.admin.v1.CreateImportTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
+	50, // 21: signerd.admin.v1.CreateImportTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
 	3,  // 22: signerd.admin.v1.GetKeyResponse.key:type_name -> signerd.admin.v1.Key
-	45, // 23: signerd.admin.v1.GetKeyResponse.uses_known_since:type_name -> google.protobuf.Timestamp
+	50, // 23: signerd.admin.v1.GetKeyResponse.uses_known_since:type_name -> google.protobuf.Timestamp
 	3,  // 24: signerd.admin.v1.ListKeysResponse.keys:type_name -> signerd.admin.v1.Key
-	43, // 25: signerd.admin.v1.UpdateKeyRequest.labels:type_name -> signerd.admin.v1.UpdateKeyRequest.LabelsEntry
+	48, // 25: signerd.admin.v1.UpdateKeyRequest.labels:type_name -> signerd.admin.v1.UpdateKeyRequest.LabelsEntry
 	3,  // 26: signerd.admin.v1.UpdateKeyResponse.key:type_name -> signerd.admin.v1.Key
 	3,  // 27: signerd.admin.v1.EnableKeyResponse.key:type_name -> signerd.admin.v1.Key
 	3,  // 28: signerd.admin.v1.DisableKeyResponse.key:type_name -> signerd.admin.v1.Key
 	3,  // 29: signerd.admin.v1.CreateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	44, // 30: signerd.admin.v1.ImportKeyVersionRequest.material:type_name -> signerd.admin.v1.ImportKeyVersionRequest.MaterialEntry
-	45, // 31: signerd.admin.v1.ImportKeyVersionRequest.expire_time:type_name -> google.protobuf.Timestamp
+	49, // 30: signerd.admin.v1.ImportKeyVersionRequest.material:type_name -> signerd.admin.v1.ImportKeyVersionRequest.MaterialEntry
+	50, // 31: signerd.admin.v1.ImportKeyVersionRequest.expire_time:type_name -> google.protobuf.Timestamp
 	3,  // 32: signerd.admin.v1.ImportKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	45, // 33: signerd.admin.v1.ActivateKeyVersionRequest.expire_time:type_name -> google.protobuf.Timestamp
+	50, // 33: signerd.admin.v1.ActivateKeyVersionRequest.expire_time:type_name -> google.protobuf.Timestamp
 	3,  // 34: signerd.admin.v1.ActivateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
 	3,  // 35: signerd.admin.v1.EnableKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
 	3,  // 36: signerd.admin.v1.DisableKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	46, // 37: signerd.admin.v1.DestroyKeyVersionRequest.after:type_name -> google.protobuf.Duration
+	51, // 37: signerd.admin.v1.DestroyKeyVersionRequest.after:type_name -> google.protobuf.Duration
 	3,  // 38: signerd.admin.v1.DestroyKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
 	3,  // 39: signerd.admin.v1.RestoreKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	45, // 40: signerd.admin.v1.UpdateKeyVersionRequest.expire_time:type_name -> google.protobuf.Timestamp
+	50, // 40: signerd.admin.v1.UpdateKeyVersionRequest.expire_time:type_name -> google.protobuf.Timestamp
 	3,  // 41: signerd.admin.v1.UpdateKeyVersionResponse.key:type_name -> signerd.admin.v1.Key
-	5,  // 42: signerd.admin.v1.KeyService.CreateKey:input_type -> signerd.admin.v1.CreateKeyRequest
-	7,  // 43: signerd.admin.v1.KeyService.ImportKey:input_type -> signerd.admin.v1.ImportKeyRequest
-	9,  // 44: signerd.admin.v1.KeyService.CreateImportTicket:input_type -> signerd.admin.v1.CreateImportTicketRequest
-	11, // 45: signerd.admin.v1.KeyService.GetKey:input_type -> signerd.admin.v1.GetKeyRequest
-	13, // 46: signerd.admin.v1.KeyService.ListKeys:input_type -> signerd.admin.v1.ListKeysRequest
-	15, // 47: signerd.admin.v1.KeyService.UpdateKey:input_type -> signerd.admin.v1.UpdateKeyRequest
-	17, // 48: signerd.admin.v1.KeyService.EnableKey:input_type -> signerd.admin.v1.EnableKeyRequest
-	19, // 49: signerd.admin.v1.KeyService.DisableKey:input_type -> signerd.admin.v1.DisableKeyRequest
-	21, // 50: signerd.admin.v1.KeyService.CreateKeyVersion:input_type -> signerd.admin.v1.CreateKeyVersionRequest
-	23, // 51: signerd.admin.v1.KeyService.ImportKeyVersion:input_type -> signerd.admin.v1.ImportKeyVersionRequest
-	25, // 52: signerd.admin.v1.KeyService.ActivateKeyVersion:input_type -> signerd.admin.v1.ActivateKeyVersionRequest
-	27, // 53: signerd.admin.v1.KeyService.EnableKeyVersion:input_type -> signerd.admin.v1.EnableKeyVersionRequest
-	29, // 54: signerd.admin.v1.KeyService.DisableKeyVersion:input_type -> signerd.admin.v1.DisableKeyVersionRequest
-	31, // 55: signerd.admin.v1.KeyService.DestroyKeyVersion:input_type -> signerd.admin.v1.DestroyKeyVersionRequest
-	33, // 56: signerd.admin.v1.KeyService.RestoreKeyVersion:input_type -> signerd.admin.v1.RestoreKeyVersionRequest
-	35, // 57: signerd.admin.v1.KeyService.UpdateKeyVersion:input_type -> signerd.admin.v1.UpdateKeyVersionRequest
-	37, // 58: signerd.admin.v1.KeyService.GetPublicKey:input_type -> signerd.admin.v1.GetPublicKeyRequest
-	6,  // 59: signerd.admin.v1.KeyService.CreateKey:output_type -> signerd.admin.v1.CreateKeyResponse
-	8,  // 60: signerd.admin.v1.KeyService.ImportKey:output_type -> signerd.admin.v1.ImportKeyResponse
-	10, // 61: signerd.admin.v1.KeyService.CreateImportTicket:output_type -> signerd.admin.v1.CreateImportTicketResponse
-	12, // 62: signerd.admin.v1.KeyService.GetKey:output_type -> signerd.admin.v1.GetKeyResponse
-	14, // 63: signerd.admin.v1.KeyService.ListKeys:output_type -> signerd.admin.v1.ListKeysResponse
-	16, // 64: signerd.admin.v1.KeyService.UpdateKey:output_type -> signerd.admin.v1.UpdateKeyResponse
-	18, // 65: signerd.admin.v1.KeyService.EnableKey:output_type -> signerd.admin.v1.EnableKeyResponse
-	20, // 66: signerd.admin.v1.KeyService.DisableKey:output_type -> signerd.admin.v1.DisableKeyResponse
-	22, // 67: signerd.admin.v1.KeyService.CreateKeyVersion:output_type -> signerd.admin.v1.CreateKeyVersionResponse
-	24, // 68: signerd.admin.v1.KeyService.ImportKeyVersion:output_type -> signerd.admin.v1.ImportKeyVersionResponse
-	26, // 69: signerd.admin.v1.KeyService.ActivateKeyVersion:output_type -> signerd.admin.v1.ActivateKeyVersionResponse
-	28, // 70: signerd.admin.v1.KeyService.EnableKeyVersion:output_type -> signerd.admin.v1.EnableKeyVersionResponse
-	30, // 71: signerd.admin.v1.KeyService.DisableKeyVersion:output_type -> signerd.admin.v1.DisableKeyVersionResponse
-	32, // 72: signerd.admin.v1.KeyService.DestroyKeyVersion:output_type -> signerd.admin.v1.DestroyKeyVersionResponse
-	34, // 73: signerd.admin.v1.KeyService.RestoreKeyVersion:output_type -> signerd.admin.v1.RestoreKeyVersionResponse
-	36, // 74: signerd.admin.v1.KeyService.UpdateKeyVersion:output_type -> signerd.admin.v1.UpdateKeyVersionResponse
-	38, // 75: signerd.admin.v1.KeyService.GetPublicKey:output_type -> signerd.admin.v1.GetPublicKeyResponse
-	59, // [59:76] is the sub-list for method output_type
-	42, // [42:59] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	40, // 42: signerd.admin.v1.VerifySignatureRequest.candidates:type_name -> signerd.admin.v1.SignatureCandidate
+	41, // 43: signerd.admin.v1.SignatureCandidate.noah:type_name -> signerd.admin.v1.NoahSignature
+	42, // 44: signerd.admin.v1.SignatureCandidate.noba:type_name -> signerd.admin.v1.NobaSignature
+	5,  // 45: signerd.admin.v1.KeyService.CreateKey:input_type -> signerd.admin.v1.CreateKeyRequest
+	7,  // 46: signerd.admin.v1.KeyService.ImportKey:input_type -> signerd.admin.v1.ImportKeyRequest
+	9,  // 47: signerd.admin.v1.KeyService.CreateImportTicket:input_type -> signerd.admin.v1.CreateImportTicketRequest
+	11, // 48: signerd.admin.v1.KeyService.GetKey:input_type -> signerd.admin.v1.GetKeyRequest
+	13, // 49: signerd.admin.v1.KeyService.ListKeys:input_type -> signerd.admin.v1.ListKeysRequest
+	15, // 50: signerd.admin.v1.KeyService.UpdateKey:input_type -> signerd.admin.v1.UpdateKeyRequest
+	17, // 51: signerd.admin.v1.KeyService.EnableKey:input_type -> signerd.admin.v1.EnableKeyRequest
+	19, // 52: signerd.admin.v1.KeyService.DisableKey:input_type -> signerd.admin.v1.DisableKeyRequest
+	21, // 53: signerd.admin.v1.KeyService.CreateKeyVersion:input_type -> signerd.admin.v1.CreateKeyVersionRequest
+	23, // 54: signerd.admin.v1.KeyService.ImportKeyVersion:input_type -> signerd.admin.v1.ImportKeyVersionRequest
+	25, // 55: signerd.admin.v1.KeyService.ActivateKeyVersion:input_type -> signerd.admin.v1.ActivateKeyVersionRequest
+	27, // 56: signerd.admin.v1.KeyService.EnableKeyVersion:input_type -> signerd.admin.v1.EnableKeyVersionRequest
+	29, // 57: signerd.admin.v1.KeyService.DisableKeyVersion:input_type -> signerd.admin.v1.DisableKeyVersionRequest
+	31, // 58: signerd.admin.v1.KeyService.DestroyKeyVersion:input_type -> signerd.admin.v1.DestroyKeyVersionRequest
+	33, // 59: signerd.admin.v1.KeyService.RestoreKeyVersion:input_type -> signerd.admin.v1.RestoreKeyVersionRequest
+	35, // 60: signerd.admin.v1.KeyService.UpdateKeyVersion:input_type -> signerd.admin.v1.UpdateKeyVersionRequest
+	37, // 61: signerd.admin.v1.KeyService.GetPublicKey:input_type -> signerd.admin.v1.GetPublicKeyRequest
+	39, // 62: signerd.admin.v1.KeyService.VerifySignature:input_type -> signerd.admin.v1.VerifySignatureRequest
+	6,  // 63: signerd.admin.v1.KeyService.CreateKey:output_type -> signerd.admin.v1.CreateKeyResponse
+	8,  // 64: signerd.admin.v1.KeyService.ImportKey:output_type -> signerd.admin.v1.ImportKeyResponse
+	10, // 65: signerd.admin.v1.KeyService.CreateImportTicket:output_type -> signerd.admin.v1.CreateImportTicketResponse
+	12, // 66: signerd.admin.v1.KeyService.GetKey:output_type -> signerd.admin.v1.GetKeyResponse
+	14, // 67: signerd.admin.v1.KeyService.ListKeys:output_type -> signerd.admin.v1.ListKeysResponse
+	16, // 68: signerd.admin.v1.KeyService.UpdateKey:output_type -> signerd.admin.v1.UpdateKeyResponse
+	18, // 69: signerd.admin.v1.KeyService.EnableKey:output_type -> signerd.admin.v1.EnableKeyResponse
+	20, // 70: signerd.admin.v1.KeyService.DisableKey:output_type -> signerd.admin.v1.DisableKeyResponse
+	22, // 71: signerd.admin.v1.KeyService.CreateKeyVersion:output_type -> signerd.admin.v1.CreateKeyVersionResponse
+	24, // 72: signerd.admin.v1.KeyService.ImportKeyVersion:output_type -> signerd.admin.v1.ImportKeyVersionResponse
+	26, // 73: signerd.admin.v1.KeyService.ActivateKeyVersion:output_type -> signerd.admin.v1.ActivateKeyVersionResponse
+	28, // 74: signerd.admin.v1.KeyService.EnableKeyVersion:output_type -> signerd.admin.v1.EnableKeyVersionResponse
+	30, // 75: signerd.admin.v1.KeyService.DisableKeyVersion:output_type -> signerd.admin.v1.DisableKeyVersionResponse
+	32, // 76: signerd.admin.v1.KeyService.DestroyKeyVersion:output_type -> signerd.admin.v1.DestroyKeyVersionResponse
+	34, // 77: signerd.admin.v1.KeyService.RestoreKeyVersion:output_type -> signerd.admin.v1.RestoreKeyVersionResponse
+	36, // 78: signerd.admin.v1.KeyService.UpdateKeyVersion:output_type -> signerd.admin.v1.UpdateKeyVersionResponse
+	38, // 79: signerd.admin.v1.KeyService.GetPublicKey:output_type -> signerd.admin.v1.GetPublicKeyResponse
+	43, // 80: signerd.admin.v1.KeyService.VerifySignature:output_type -> signerd.admin.v1.VerifySignatureResponse
+	63, // [63:81] is the sub-list for method output_type
+	45, // [45:63] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_signerd_admin_v1_key_proto_init() }
@@ -2973,13 +3360,17 @@ func file_signerd_admin_v1_key_proto_init() {
 	if File_signerd_admin_v1_key_proto != nil {
 		return
 	}
+	file_signerd_admin_v1_key_proto_msgTypes[37].OneofWrappers = []any{
+		(*SignatureCandidate_Noah)(nil),
+		(*SignatureCandidate_Noba)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signerd_admin_v1_key_proto_rawDesc), len(file_signerd_admin_v1_key_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   42,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

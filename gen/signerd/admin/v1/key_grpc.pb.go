@@ -38,6 +38,7 @@ const (
 	KeyService_RestoreKeyVersion_FullMethodName  = "/signerd.admin.v1.KeyService/RestoreKeyVersion"
 	KeyService_UpdateKeyVersion_FullMethodName   = "/signerd.admin.v1.KeyService/UpdateKeyVersion"
 	KeyService_GetPublicKey_FullMethodName       = "/signerd.admin.v1.KeyService/GetPublicKey"
+	KeyService_VerifySignature_FullMethodName    = "/signerd.admin.v1.KeyService/VerifySignature"
 )
 
 // KeyServiceClient is the client API for KeyService service.
@@ -90,6 +91,10 @@ type KeyServiceClient interface {
 	UpdateKeyVersion(ctx context.Context, in *UpdateKeyVersionRequest, opts ...grpc.CallOption) (*UpdateKeyVersionResponse, error)
 	// GetPublicKey gives the public key of a version whose scheme has one.
 	GetPublicKey(ctx context.Context, in *GetPublicKeyRequest, opts ...grpc.CallOption) (*GetPublicKeyResponse, error)
+	// VerifySignature says which versions of a key made the signatures of a request that the partner refused, and which has its
+	// API key (NOAH and Noba). Every version that is not DESTROYED is tried. It signs nothing and shows no material, and a
+	// freeze does not stop it. Beside the rules' limits, what one caller may have tried is bounded.
+	VerifySignature(ctx context.Context, in *VerifySignatureRequest, opts ...grpc.CallOption) (*VerifySignatureResponse, error)
 }
 
 type keyServiceClient struct {
@@ -270,6 +275,16 @@ func (c *keyServiceClient) GetPublicKey(ctx context.Context, in *GetPublicKeyReq
 	return out, nil
 }
 
+func (c *keyServiceClient) VerifySignature(ctx context.Context, in *VerifySignatureRequest, opts ...grpc.CallOption) (*VerifySignatureResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VerifySignatureResponse)
+	err := c.cc.Invoke(ctx, KeyService_VerifySignature_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // KeyServiceServer is the server API for KeyService service.
 // All implementations must embed UnimplementedKeyServiceServer
 // for forward compatibility.
@@ -320,6 +335,10 @@ type KeyServiceServer interface {
 	UpdateKeyVersion(context.Context, *UpdateKeyVersionRequest) (*UpdateKeyVersionResponse, error)
 	// GetPublicKey gives the public key of a version whose scheme has one.
 	GetPublicKey(context.Context, *GetPublicKeyRequest) (*GetPublicKeyResponse, error)
+	// VerifySignature says which versions of a key made the signatures of a request that the partner refused, and which has its
+	// API key (NOAH and Noba). Every version that is not DESTROYED is tried. It signs nothing and shows no material, and a
+	// freeze does not stop it. Beside the rules' limits, what one caller may have tried is bounded.
+	VerifySignature(context.Context, *VerifySignatureRequest) (*VerifySignatureResponse, error)
 	mustEmbedUnimplementedKeyServiceServer()
 }
 
@@ -380,6 +399,9 @@ func (UnimplementedKeyServiceServer) UpdateKeyVersion(context.Context, *UpdateKe
 }
 func (UnimplementedKeyServiceServer) GetPublicKey(context.Context, *GetPublicKeyRequest) (*GetPublicKeyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetPublicKey not implemented")
+}
+func (UnimplementedKeyServiceServer) VerifySignature(context.Context, *VerifySignatureRequest) (*VerifySignatureResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method VerifySignature not implemented")
 }
 func (UnimplementedKeyServiceServer) mustEmbedUnimplementedKeyServiceServer() {}
 func (UnimplementedKeyServiceServer) testEmbeddedByValue()                    {}
@@ -708,6 +730,24 @@ func _KeyService_GetPublicKey_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _KeyService_VerifySignature_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VerifySignatureRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(KeyServiceServer).VerifySignature(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: KeyService_VerifySignature_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(KeyServiceServer).VerifySignature(ctx, req.(*VerifySignatureRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // KeyService_ServiceDesc is the grpc.ServiceDesc for KeyService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -782,6 +822,10 @@ var KeyService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetPublicKey",
 			Handler:    _KeyService_GetPublicKey_Handler,
+		},
+		{
+			MethodName: "VerifySignature",
+			Handler:    _KeyService_VerifySignature_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
