@@ -90,6 +90,12 @@ soak-audit:
 soak-keys:
 	SIGNERD_SOAK=1 go test -count 1 -v -run TestManyKeys -timeout 15m ./internal/soak
 
+.PHONY: soak-clients
+# 100,000 random requests through package client and the real signerd to the local partners; SEED=… for those of another run. Not part of
+# `make test`, which sends 2,000.
+soak-clients:
+	SIGNERD_SOAK=1 go test -count 1 -v -run TestRandomRequests -timeout 60m ./client
+
 # What signerd costs beside raw cryptography, a bare gRPC server and a signerd without an audit log; `bin/bench -h` says how to measure less of it.
 bench: build
 	go build -tags unaudited -o bin/signerd-unaudited ./cmd/signerd

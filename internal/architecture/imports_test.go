@@ -60,6 +60,7 @@ var never = []struct{ part, forbidden []string }{
 	{[]string{"keystore"}, []string{"server", "audit", "cmd", "gen", "google.golang.org/grpc", "upstream/noah", "upstream/noba", "upstream/noon"}},
 	{[]string{"server"}, []string{"keystore/bolt", "keystore/memory", "cmd", "go.etcd.io/bbolt", "internal/config", "internal/partners"}},
 	{[]string{"cmd/signerctl", "client"}, []string{"server", "keystore", "policy", "audit", "upstream"}},
+	{[]string{"client"}, []string{"internal", "cmd", "gen/signerd/admin"}},
 	{[]string{"cmd/signerd"}, []string{"internal/partners", "internal/interop", "internal/certtest", "keystore/memory", "keystore/storetest"}},
 	{[]string{"internal/partners"}, []string{"upstream", "policy", "keystore", "server", "internal/jsonstringify", "github.com/golang-jwt/jwt"}},
 	{[]string{"internal/tlsfiles"}, []string{"policy", "keystore", "server", "upstream", "google.golang.org/grpc"}},
