@@ -63,6 +63,7 @@ var never = []struct{ part, forbidden []string }{
 	{[]string{"client"}, []string{"internal", "cmd", "gen/signerd/admin"}},
 	{[]string{"cmd/signerd"}, []string{"internal/partners", "internal/interop", "internal/certtest", "keystore/memory", "keystore/storetest"}},
 	{[]string{"internal/partners"}, []string{"upstream", "policy", "keystore", "server", "internal/jsonstringify", "github.com/golang-jwt/jwt"}},
+	{[]string{"internal/diagnosis"}, []string{"keystore", "server", "policy", "upstream", "audit", "cmd", "gen", "internal/partners", "google.golang.org/grpc"}},
 	{[]string{"internal/tlsfiles"}, []string{"policy", "keystore", "server", "upstream", "google.golang.org/grpc"}},
 	{[]string{"internal/checkpoint", "internal/backup"}, []string{"keystore", "server", "policy", "upstream", "audit", "cmd", "gen"}},
 	{[]string{"internal/secret", "internal/durable", "internal/rootkey", "internal/recovery", "internal/importticket", "internal/ownfile", "internal/jsonstringify", "internal/version", "internal/metrics", "internal/tracing"},

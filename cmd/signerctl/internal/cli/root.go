@@ -67,7 +67,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 func (a *app) rootCommand() *cobra.Command {
 	root := group("signerctl", "Operate signerd",
 		a.keyCommand(), a.policyCommand(), a.signCommand(), a.sessionCommand(), a.auditCommand(), a.backupCommand(), a.rootKeyCommand(), a.importTicketCommand(), a.sealCommand(), a.freezeCommand(), a.unfreezeCommand(), a.statusCommand(), a.versionCommand(),
-		a.completionCommand())
+		a.completionCommand(), a.explainCommand())
 	root.Long = longHelp
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions.DisableDefaultCmd = true
