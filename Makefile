@@ -9,7 +9,7 @@ STATICCHECK := go tool -modfile=tools/staticcheck/go.mod staticcheck
 GOFILES      = $(shell git ls-files --cached --others --exclude-standard '*.go' | grep -v '^gen/')
 FUZZTIME   ?= 60s
 
-.PHONY: demo build fips secret test test-fips lint generate breaking check-generated check-unit fuzz soak-audit soak-keys bench microbench clean
+.PHONY: demo build fips secret test test-fips test-clients lint generate breaking check-generated check-unit fuzz soak-audit soak-keys soak-clients bench microbench clean
 
 demo: build
 	go build -o bin/demo ./internal/demo
@@ -68,6 +68,11 @@ breaking:
 	tag=$$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null) || { echo "no release yet: nothing to compare with"; exit 0; }; \
 		$(BUF) breaking proto --against ".git#tag=$$tag,subdir=proto"
 
+# The clients in five languages against a real signerd and the local partners. Needs their tools (Python, Node with npm, JDK with Maven, cargo)
+# and fetches their packages.
+test-clients:
+	go test -tags clients -count 1 -timeout 30m ./clients
+
 # Each fuzz target for FUZZTIME. Not part of `make test`.
 fuzz:
 	set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
@@ -90,11 +95,11 @@ soak-audit:
 soak-keys:
 	SIGNERD_SOAK=1 go test -count 1 -v -run TestManyKeys -timeout 15m ./internal/soak
 
-.PHONY: soak-clients
-# 100,000 random requests through package client and the real signerd to the local partners; SEED=… for those of another run. Not part of
-# `make test`, which sends 2,000.
+# 100,000 random requests through package client and the real signerd to the local partners, and 1,000 each through Python and TypeScript;
+# SEED=… for those of another run. Not part of `make test`, which sends 2,000.
 soak-clients:
 	SIGNERD_SOAK=1 go test -count 1 -v -run TestRandomRequests -timeout 60m ./client
+	SIGNERD_SOAK=1 go test -tags clients -count 1 -v -run TestRandomRequests -timeout 30m ./clients
 
 # What signerd costs beside raw cryptography, a bare gRPC server and a signerd without an audit log; `bin/bench -h` says how to measure less of it.
 bench: build

@@ -5,16 +5,26 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/signerd/signerd/internal/scripttest"
 )
 
-// TestTheReadmeWorksAsWritten runs every command of the README's console blocks, in order, in an empty folder.
-func TestTheReadmeWorksAsWritten(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+// TestTheDocumentsWorkAsWritten runs every command of the console blocks of the README and the partners' pages, in order, each document's
+// in an empty folder.
+func TestTheDocumentsWorkAsWritten(t *testing.T) {
+	for document, least := range map[string]int{"README.md": 8, "docs/partners/noah.md": 7, "docs/partners/noba.md": 7} {
+		t.Run(document, func(t *testing.T) { runDocument(t, filepath.Join("../..", document), least) })
+	}
+}
+
+func runDocument(t *testing.T, path string, least int) {
+	t.Helper()
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +33,7 @@ func TestTheReadmeWorksAsWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	ran := 0
-	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllSubmatch(readme, -1) {
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllSubmatch(text, -1) {
 		for line := range strings.Lines(string(block[1])) {
 			command, ok := strings.CutPrefix(strings.TrimSpace(line), "$ ")
 			if !ok {
@@ -36,8 +46,8 @@ func TestTheReadmeWorksAsWritten(t *testing.T) {
 			runLine(t, dir, command)
 		}
 	}
-	if ran < 8 {
-		t.Errorf("only %d commands were run", ran)
+	if ran < least {
+		t.Errorf("only %d commands were run, want at least %d", ran, least)
 	}
 }
 
@@ -64,7 +74,22 @@ func runLine(t *testing.T, dir, command string) {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 	})
+	if _, file, ok := strings.Cut(background, " --env-file "); ok {
+		waitForFile(t, filepath.Join(dir, file))
+		return
+	}
 	if err := scripttest.WaitServing(filepath.Join(dir, ".signerd", "signerd.sock")); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// waitForFile returns once `signerctl sandbox` has written where its partners listen.
+func waitForFile(t *testing.T, path string) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); runtime.Gosched() {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+	}
+	t.Fatalf("nobody wrote %s", path)
 }

@@ -119,6 +119,24 @@ func TestPartnersPackagesKnowNothingOfEachOther(t *testing.T) {
 	}
 }
 
+func TestTheLocalPartnersKnowNothingOfSignerd(t *testing.T) {
+	found := false
+	for _, p := range listPackages(t) {
+		if p.ImportPath != module+"/internal/partners" {
+			continue
+		}
+		found = true
+		for _, dep := range p.Imports {
+			if strings.HasPrefix(dep, module+"/") {
+				t.Errorf("the local partners import %s", dep)
+			}
+		}
+	}
+	if !found {
+		t.Error("there is no package internal/partners")
+	}
+}
+
 func TestBuildToolsStayOutOfTheMainModule(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-m", "all").Output()
 	if err != nil {

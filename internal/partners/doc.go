@@ -1,6 +1,7 @@
 // Package partners holds the local partners: stand-ins for the NOAH Business
-// API, for Noba and for the Noon gateway, that run inside a test and say
-// whether they would accept a signed request or a login, and if not, why.
+// API, for Noba and for the Noon gateway, that run inside a test, or for people
+// in `signerctl sandbox`, and say whether they would accept a signed request or
+// a login, and if not, why.
 //
 // They are written from the partners' own pages (NOAH "Authentication" and
 // "Request Signing", Noba "API Key Authentication", Noon's login) and from what

@@ -66,7 +66,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 
 func (a *app) rootCommand() *cobra.Command {
 	root := group("signerctl", "Operate signerd",
-		a.keyCommand(), a.policyCommand(), a.signCommand(), a.sessionCommand(), a.auditCommand(), a.backupCommand(), a.rootKeyCommand(), a.importTicketCommand(), a.sealCommand(), a.freezeCommand(), a.unfreezeCommand(), a.statusCommand(), a.versionCommand(),
+		a.keyCommand(), a.policyCommand(), a.signCommand(), a.sessionCommand(), a.auditCommand(), a.backupCommand(), a.rootKeyCommand(), a.importTicketCommand(), a.sealCommand(), a.freezeCommand(), a.unfreezeCommand(), a.statusCommand(), a.sandboxCommand(), a.doctorCommand(), a.versionCommand(),
 		a.completionCommand(), a.explainCommand())
 	root.Long = longHelp
 	root.SilenceErrors, root.SilenceUsage = true, true
