@@ -100,27 +100,47 @@ func (s *signed) send(base http.RoundTripper, req *http.Request, target string) 
 	return base.RoundTrip(out)
 }
 
-// readBody reads the body to its end, and closes it. Its length must be what the request says, when it says one.
+// readBody reads the body to its end, and closes it. It gives up when the request has ended, for a body may wait for its next bytes
+// forever (a pipe's say); as with http.Transport, a Read may then still be under way.
 func readBody(req *http.Request, most int64) ([]byte, error) {
-	defer closeBody(req)
 	if req.Body == nil || req.Body == http.NoBody {
 		return nil, nil
 	}
+	defer closeBody(req)
 	if req.ContentLength > most {
 		return nil, tooLarge(most)
 	}
-	var body bytes.Buffer
-	if req.ContentLength > 0 {
-		body.Grow(int(req.ContentLength) + bytes.MinRead)
+	type read struct {
+		body []byte
+		err  error
 	}
-	n, err := body.ReadFrom(io.LimitReader(contextReader{req.Context(), req.Body}, most+1))
+	done := make(chan read, 1)
+	go func(from io.Reader, length int64) {
+		body, err := readAll(from, length, most)
+		done <- read{body, err}
+	}(contextReader{req.Context(), req.Body}, req.ContentLength)
+	select {
+	case r := <-done:
+		return r.body, r.err
+	case <-req.Context().Done():
+		return nil, fmt.Errorf("reading the body: %w", req.Context().Err())
+	}
+}
+
+// readAll reads a body of at most most bytes to its end. It must have length bytes, unless that is zero or less.
+func readAll(from io.Reader, length, most int64) ([]byte, error) {
+	var body bytes.Buffer
+	if length > 0 {
+		body.Grow(int(length) + bytes.MinRead)
+	}
+	n, err := body.ReadFrom(io.LimitReader(from, most+1))
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("reading the body: %w", err)
 	case n > most:
 		return nil, tooLarge(most)
-	case req.ContentLength > 0 && n != req.ContentLength:
-		return nil, fmt.Errorf("reading the body: it has %d bytes, the request's ContentLength says %d", n, req.ContentLength)
+	case length > 0 && n != length:
+		return nil, fmt.Errorf("reading the body: it has %d bytes, the request's ContentLength says %d", n, length)
 	}
 	return body.Bytes(), nil
 }

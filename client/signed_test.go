@@ -314,6 +314,38 @@ func TestACancelledRequestIsNotSent(t *testing.T) {
 	}
 }
 
+// stuck is a body whose next bytes never come: the request is cancelled while it waits, and closing it does not wake it.
+type stuck struct {
+	cancel context.CancelFunc
+	over   <-chan struct{}
+}
+
+func (s stuck) Read([]byte) (int, error) {
+	s.cancel()
+	<-s.over
+	return 0, io.EOF
+}
+
+func TestARequestEndsAlthoughItsBodyDoesNot(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	body := &closing{Reader: stuck{cancel, t.Context().Done()}}
+	req, err := http.NewRequestWithContext(ctx, "POST", noahURL+"/v1/x", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := client.NewNOAH(unasked{t}, noahKey, client.Config{BaseURLs: []string{noahURL}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tr.RoundTrip(req); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if !body.closed {
+		t.Error("the body was not closed")
+	}
+}
+
 func TestNobaAcceptsWhatIsSignedAndItsWarningsAreTold(t *testing.T) {
 	for _, tt := range []struct {
 		name, method, target, body string

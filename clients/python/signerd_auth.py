@@ -3,13 +3,12 @@
     channel = connect("unix:///run/signerd/signerd.sock")
     session.auth = NoahRequestsAuth(channel, key="noah-app", base_url="https://api.noah.com")
 
-What is signed is what goes out: the escaped target and the bytes of the body. Each request is signed again; an auth object
-signs for the host of its base_url alone, and what was signed is never sent a second time along a redirect. Nothing is logged
-but Noba's warnings, which hold no headers. The stubs (see README.md) must be importable, as with PYTHONPATH=gen.
+What goes out is signed, each time anew, for the host of base_url alone. Noba's warnings alone are logged. Stubs: PYTHONPATH=gen (README.md).
 """
 import functools
 import json
 import logging
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -42,8 +41,7 @@ def connect(address, *, ca=None, certificate=None, key=None, deadline="10s", aio
         return make.insecure_channel(address, options=options)
     if not (ca and certificate and key):
         raise ValueError("signerd over TCP needs the PEM files ca, certificate and key")
-    pems = (Path(name).read_bytes() for name in (ca, key, certificate))
-    return make.secure_channel(address, grpc.ssl_channel_credentials(*pems), options=options)
+    return make.secure_channel(address, grpc.ssl_channel_credentials(*(Path(p).read_bytes() for p in (ca, key, certificate))), options=options)
 
 
 def _origin(url):
@@ -55,6 +53,8 @@ class _Signer:
     requires_request_body = True  # a session is the same for every request, and a 401 may end it
     def __init__(self, channel, key, base_url):
         self._aio, self._key, self._base = isinstance(channel, grpc.aio.Channel), key, _origin(base_url)
+        if self._base[0] != "https" and not re.fullmatch(r"localhost|::1|127(\.(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])){3}", self._base[1] or ""):
+            raise ValueError("base_url has to be https://; plain http is for loopback alone: anybody on the way could read API keys and sessions")
         self._stub = signer_pb2_grpc.SignerServiceStub(channel)
 
     def _expect(self, url, aio):
@@ -69,6 +69,7 @@ class _Signer:
         for warning in getattr(answer, "warnings", ()):
             _log.warning("the partner may refuse this request: %s", warning)
         headers.update(dict(answer.headers))
+        return answer
 
 
 class _Noah(_Signer):
@@ -93,9 +94,9 @@ class _RequestsAuth(requests.auth.AuthBase):
         if self.requires_request_body:
             r.body = _bytes(r.body)
             r.headers.pop("Transfer-Encoding", None)  # requests gives the bytes their Content-Length
+        r.headers.pop("Host", None)  # the URL's goes out
         r.prepare_url(r.url, None)  # what params= added is escaped now, which urllib3 would do after the signing
-        answer = self._ask(r.method, r.path_url, r.body)
-        self._put(r.headers, answer)
+        answer = self._put(r.headers, self._ask(r.method, r.path_url, r.body))
         r.register_hook("response", functools.partial(self._received, getattr(answer, "session_id", "")))
         return r
 
@@ -115,12 +116,14 @@ class _RequestsAuth(requests.auth.AuthBase):
                 requests.utils.rewind_body(request)
             except requests.exceptions.UnrewindableBodyError:
                 return response
+        answer = self._ask("", "", b"", rejected=session_id)
+        if answer.session_id == session_id:  # signerd has asked Noon, which accepts it: the 401 has another cause
+            return response
         response.content  # read to its end, so that the connection can be used again
         response.close()
-        self._put(request.headers, self._ask("", "", b"", rejected=session_id))
+        self._put(request.headers, answer)
         second = response.connection.send(request, **options)
-        second.history.append(response)
-        second.request = request
+        second.request, second.history = request, [response]
         return second
 
 
@@ -128,16 +131,15 @@ def _bytes(body):
     """The body as it will go out. What cannot be read twice is refused: its bytes would have to be known before they are sent."""
     if hasattr(body, "read") and hasattr(body, "seekable") and body.seekable():
         body = body.read()
-    if isinstance(body, str):
-        return body.encode()
-    if body is None or isinstance(body, (bytes, bytearray, memoryview)):
-        return body if body is None else bytes(body)
+    if body is None or isinstance(body, (str, bytes, bytearray, memoryview)):
+        return body.encode() if isinstance(body, str) else body if body is None else bytes(body)
     raise NotSigned("a streaming body cannot be signed: give bytes, a str or a file that can seek")
 
 
 class _HttpxAuth(httpx.Auth):
     def _ready(self, request, aio):
         self._expect(str(request.url), aio)
+        request.headers["Host"] = request.url.netloc.decode("ascii")  # whatever the caller's was
         request.extensions = {**request.extensions, "trace": _Once(request.extensions.get("trace"), aio)}
         target = request.extensions.get("target", request.url.raw_path)
         return request.method, target.decode("ascii"), request.content if self.requires_request_body else b""
@@ -153,22 +155,24 @@ class _HttpxAuth(httpx.Auth):
     def sync_auth_flow(self, request):
         if self._needs_reading(request):
             request.read()
-        answer = self._ask(*self._ready(request, aio=False))
-        self._put(request.headers, answer)
+        answer = self._put(request.headers, self._ask(*self._ready(request, aio=False)))
         response = yield request
         if self._may_repeat(request, response):
-            self._put(request.headers, self._ask(*self._ready(request, aio=False), rejected=answer.session_id))
-            yield request
+            again = self._ask(*self._ready(request, aio=False), rejected=answer.session_id)
+            if again.session_id != answer.session_id:
+                self._put(request.headers, again)
+                yield request
 
     async def async_auth_flow(self, request):
         if self._needs_reading(request):
             await request.aread()
-        answer = await self._ask(*self._ready(request, aio=True))
-        self._put(request.headers, answer)
+        answer = self._put(request.headers, await self._ask(*self._ready(request, aio=True)))
         response = yield request
         if self._may_repeat(request, response):
-            self._put(request.headers, await self._ask(*self._ready(request, aio=True), rejected=answer.session_id))
-            yield request
+            again = await self._ask(*self._ready(request, aio=True), rejected=answer.session_id)
+            if again.session_id != answer.session_id:
+                self._put(request.headers, again)
+                yield request
 
 
 class _Once:
@@ -184,8 +188,7 @@ class _Once:
         return self.earlier(event, info) if self.earlier else _nothing() if self._aio else None
 
 
-async def _nothing():
-    pass
+async def _nothing(): pass
 
 
 class NoahRequestsAuth(_Noah, _RequestsAuth): """requests, to NOAH."""

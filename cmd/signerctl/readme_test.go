@@ -53,6 +53,12 @@ func runDocument(t *testing.T, path string, least int) {
 
 func runLine(t *testing.T, dir, command string) {
 	t.Helper()
+	// The folder of the test is not the repository's, where a reader is.
+	repository, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	command = strings.ReplaceAll(command, "go run ", "go -C '"+repository+"' run ")
 	background, isBackground := strings.CutSuffix(command, " &")
 	if isBackground {
 		// exec: the signal is for the program, not for a shell around it.

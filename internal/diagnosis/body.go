@@ -28,17 +28,18 @@ const (
 
 var byteOrderMark = []byte("\ufeff")
 
+// maxMadeBytes bounds the bodies that are made for one request, together: of a large body not every form is tried, which would take minutes.
+const maxMadeBytes = 256 << 20
+
 // bodyVariants are the usual other bodies, likely ones first; some come more than once. They are made one by one, for bodies may be large.
 func bodyVariants(r Request) iter.Seq[bodyVariant] {
 	return func(yield func(bodyVariant) bool) {
-		for v := range plainVariants(r) {
-			if !bytes.Equal(v.body, r.Body) && !yield(v) {
-				return
-			}
-		}
-		for v := range jsonVariants(r.Body) {
-			if !bytes.Equal(v.body, r.Body) && !yield(v) {
-				return
+		made := 0
+		for _, variants := range []iter.Seq[bodyVariant]{plainVariants(r), jsonVariants(r.Body)} {
+			for v := range variants {
+				if made += len(v.body); made > maxMadeBytes || !bytes.Equal(v.body, r.Body) && !yield(v) {
+					return
+				}
 			}
 		}
 	}

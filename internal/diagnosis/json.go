@@ -19,6 +19,8 @@ const (
 	maxRewritten = 2 << 20
 	// maxPermuted bounds the names whose every order is tried: 720 orders.
 	maxPermuted = 6
+	// maxWritten bounds a body that is written again: a deep one is much longer with indents.
+	maxWritten = 16 << 20
 	// maxDepth bounds how deep a body may be nested to be written again.
 	maxDepth = 100
 )
@@ -148,12 +150,18 @@ func (s style) write(b *strings.Builder, v value, line string) {
 		b.WriteString(v.text)
 		return
 	}
+	if b.Len() > maxWritten {
+		return
+	}
 	inner := line
 	if s.indent != "" {
 		inner += s.indent
 	}
 	b.WriteByte(v.kind)
 	for i, member := range v.members {
+		if b.Len() > maxWritten {
+			return
+		}
 		if i > 0 {
 			b.WriteString(s.item)
 		}
@@ -232,10 +240,15 @@ func (s style) text(v value) []byte {
 func jsonVariants(sent []byte) iter.Seq[bodyVariant] {
 	return func(yield func(bodyVariant) bool) {
 		v, ok := parseJSON(bytes.TrimPrefix(sent, byteOrderMark))
-		if !ok || v.kind != '{' && v.kind != '[' {
+		if !ok {
 			return
 		}
+		cut := 0
 		give := func(body []byte) bool {
+			if len(body) > maxWritten {
+				cut += len(body)
+				return cut <= maxMadeBytes
+			}
 			return yield(bodyVariant{Finding{BodyRewritten, textRewritten, adviceJSON}, body})
 		}
 		alike := v.sorted()
@@ -253,8 +266,16 @@ func jsonVariants(sent []byte) iter.Seq[bodyVariant] {
 		for _, layout := range layouts {
 			s := layout
 			s.numbers = true
-			if !give(s.text(v)) || !give(append(layout.text(v), '\n')) || !give(append(layout.text(alike), '\n')) || !give(s.text(alike)) {
+			if !give(s.text(v)) || !give(s.text(alike)) {
 				return
+			}
+			// Printed, or written by Go's encoder, which ends with a newline.
+			for _, escaping := range escapings[:3] {
+				s := escaping
+				s.item, s.colon, s.indent = layout.item, layout.colon, layout.indent
+				if !give(append(s.text(v), '\n')) || !give(append(s.text(alike), '\n')) {
+					return
+				}
 			}
 		}
 		permutations(v, func(p value) bool { return give(layouts[0].text(p)) && give(layouts[1].text(p)) })
@@ -287,7 +308,7 @@ func permutations(v value, give func(value) bool) {
 	from(0)
 }
 
-const textRewritten = "body: it is the same JSON as the signed one, written in another way"
+const textRewritten = "body: the body is the same JSON as the signed one, written in another way"
 
 // rewritten says in what a body differs from the same JSON written otherwise.
 func rewritten(sent, signed []byte) Finding {

@@ -21,9 +21,6 @@ const (
 	noahSkew = 30 * time.Second
 )
 
-// maxHashedBytes bounds the variants of a body that are hashed, together.
-const maxHashedBytes = 256 << 20
-
 const adviceHeaders = "send the headers of signerd's answer as they are, and see that no proxy or HTTP library drops them"
 
 // NOAH compares a request with what its token claims, and says why NOAH would refuse it; the likeliest reason first. env is the
@@ -158,15 +155,10 @@ func fitHash(raw json.RawMessage, r Request) *Finding {
 	if is(r.Body) {
 		return nil
 	}
-	hashed := 0
 	for v := range bodyVariants(r) {
 		if is(v.body) {
 			f := v.found(r.Body)
 			return &f
-		}
-		// Of a large body not every form is tried: that would take minutes.
-		if hashed += len(v.body); hashed > maxHashedBytes {
-			break
 		}
 	}
 	if len(r.Body) == 0 {
@@ -231,7 +223,7 @@ func clock(issued, expires time.Time, skew time.Duration, sent, now time.Time) *
 	const advice = "set the clock of the machine that signs by NTP"
 	at, when := now, "this machine's clock"
 	if !sent.IsZero() {
-		at, when = sent, "the time of the capture"
+		at, when = sent, "the time it was sent"
 	}
 	switch {
 	case issued.After(at.Add(skew)):

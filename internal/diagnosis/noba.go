@@ -6,7 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
-	"slices"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -24,7 +24,7 @@ const (
 	nobaWindow = 5 * time.Minute
 )
 
-// MaxNobaCandidates bounds what is tried for one request.
+// MaxNobaCandidates bounds what NobaCandidates gives for one request.
 const MaxNobaCandidates = 192
 
 // Noba says what of a request Noba would refuse without a look at the signature; the likeliest reason first. env is the
@@ -109,61 +109,75 @@ type Candidate struct {
 	Body                            []byte
 }
 
-// NobaCandidates are what may have been signed, the likeliest first, at most MaxNobaCandidates; the first is what Noba sees of
-// the request. Each differs from it in one thing, but for some paths.
-func NobaCandidates(r Request) []Candidate {
+// NobaVariants are what may have been signed, each once, the likeliest first; the first is what Noba sees of the request. Each differs from it in
+// one thing, but for some paths. They are made one by one, for bodies may be large; 256 MiB of other bodies are made at most.
+func NobaVariants(r Request) iter.Seq[Candidate] {
 	right := Candidate{Timestamp: r.Header.Get(nobaTimestamp), APIKey: r.Header.Get(nobaAPIKey), Method: strings.ToUpper(r.Method), Path: r.path(), Body: r.Body}
 	if len(right.Body) == 0 {
 		right.Body = []byte("{}")
 	}
-	c := &candidates{}
-	c.add(right)
-	c.empty(right, r)
-	c.methods(right, r)
-	c.paths(right, r)
-	c.times(right)
-	c.separators(right)
-	// A path with its query, and a body that was not made {}, come together often.
-	if len(r.Body) == 0 && r.query() != "" {
-		both := right
-		both.Finding = Finding{PathWithQuery, "path: the path was signed together with its query, and no body as an empty one", "sign the path without the query, and {} where there is no body"}
-		both.Path, both.Body = r.Target, nil
-		c.add(both)
-	}
-	for v := range bodyVariants(r) {
-		other := right
-		other.Finding, other.Body = v.Finding, v.body
-		if !c.add(other) {
-			break
+	return func(yield func(Candidate) bool) {
+		c := &candidates{yield: yield, seen: make(map[[sha256.Size]byte]bool)}
+		c.add(right)
+		c.empty(right, r)
+		c.methods(right, r)
+		c.paths(right, r)
+		c.times(right)
+		c.separators(right)
+		// A path with its query, and a body that was not made {}, come together often.
+		if len(r.Body) == 0 && r.query() != "" {
+			both := right
+			both.Finding = Finding{PathWithQuery, "path: the path was signed together with its query, and no body as an empty one", "sign the path without the query, and {} where there is no body"}
+			both.Path, both.Body = r.Target, nil
+			c.add(both)
+		}
+		for v := range bodyVariants(r) {
+			other := right
+			other.Finding, other.Body = v.Finding, v.body
+			if !c.add(other) {
+				return
+			}
 		}
 	}
-	return c.all
+}
+
+// NobaCandidates are the likeliest of NobaVariants, at most MaxNobaCandidates with 16 MiB of bodies: for whoever must ask signerd.
+func NobaCandidates(r Request) []Candidate {
+	var all []Candidate
+	size := 0
+	for c := range NobaVariants(r) {
+		if size += len(c.Body); len(all) == MaxNobaCandidates || len(all) > 0 && size > maxCandidateBytes {
+			break
+		}
+		all = append(all, c)
+	}
+	return all
 }
 
 // maxCandidateBytes bounds the bodies of all candidates together.
 const maxCandidateBytes = 16 << 20
 
-// candidates collects them, each string to sign once.
+// candidates hands them on, each string to sign once.
 type candidates struct {
-	all   []Candidate
-	bytes int
+	yield func(Candidate) bool
+	ended bool
 	seen  map[[sha256.Size]byte]bool
 }
 
 func (c *candidates) add(n Candidate) bool {
-	sum := sha256.Sum256(slices.Concat([]byte(n.Timestamp+n.APIKey+n.Method+n.Path), n.Body))
+	if c.ended {
+		return false
+	}
+	hash := sha256.New()
+	hash.Write([]byte(n.Timestamp + n.APIKey + n.Method + n.Path))
+	hash.Write(n.Body)
+	sum := [sha256.Size]byte(hash.Sum(nil))
 	if c.seen[sum] {
 		return true
 	}
-	if c.bytes += len(n.Body); len(c.all) == MaxNobaCandidates || len(c.all) > 0 && c.bytes > maxCandidateBytes {
-		return false
-	}
-	if c.seen == nil {
-		c.seen = make(map[[sha256.Size]byte]bool)
-	}
 	c.seen[sum] = true
-	c.all = append(c.all, n)
-	return true
+	c.ended = !c.yield(n)
+	return !c.ended
 }
 
 // empty is what is signed for no body.

@@ -30,6 +30,7 @@ var nobaSigned = []struct {
 	{"another method", nobaTime + nobaKey + "PUT/v1/transactions" + nobaBody, nil, diagnosis.MethodDiffers},
 	{"query", nobaTime + nobaKey + "POST/v1/transactions?dry=1" + nobaBody, nil, diagnosis.PathWithQuery},
 	{"host", nobaTime + nobaKey + "POSThttps://noba.example/v1/transactions" + nobaBody, nil, diagnosis.PathWithHost},
+	{"plain HTTP and host", nobaTime + nobaKey + "POSThttp://noba.example/v1/transactions" + nobaBody, func(r *diagnosis.Request) { r.Scheme = "" }, diagnosis.PathWithHost},
 	{"trailing slash", nobaTime + nobaKey + "POST/v1/transactions/" + nobaBody, nil, diagnosis.PathSlash},
 	{"no version in the path", nobaTime + nobaKey + "POST/transactions" + nobaBody, nil, diagnosis.PathPrefix},
 	{"newline", nobaTime + nobaKey + "POST/v1/transactions" + nobaBody + "\n", nil, diagnosis.BodyNewline},
@@ -125,6 +126,42 @@ func TestCandidatesAreBoundedAndAllDifferent(t *testing.T) {
 		}
 		if len(all) < 5 || len(all) > diagnosis.MaxNobaCandidates || size > 20<<20 {
 			t.Errorf("a body of %d bytes has %d candidates of %d bytes", len(body), len(all), size)
+		}
+	}
+}
+
+// Who can try them at once is given what does not fit into a few calls: as large a body as is read, and a newline after it.
+func TestVariantsOfALargeBodyAreMadeOneByOne(t *testing.T) {
+	large := bytes.Repeat([]byte("x"), 8<<20)
+	found := false
+	for c := range diagnosis.NobaVariants(goodNoba(func(r *diagnosis.Request) { r.Body = append(bytes.Clone(large), '\n') })) {
+		if found = bytes.Equal(c.Body, large); found {
+			if c.Cause != diagnosis.BodyNewline {
+				t.Errorf("found %s", c.Cause)
+			}
+			break
+		}
+	}
+	if !found {
+		t.Error("the body without its newline is not tried")
+	}
+}
+
+// With indents, deep JSON would be hundreds of times as long; and all orders of names that are alike are one.
+func TestVariantsAreBoundedInBytes(t *testing.T) {
+	deep := strings.Repeat("[", 99) + strings.TrimSuffix(strings.Repeat("1,", 42_000), ",") + strings.Repeat("]", 99)
+	member := `"a":"` + strings.Repeat("x", 2_000) + `"`
+	alike := "{" + strings.TrimSuffix(strings.Repeat(member+",", 6), ",") + "}"
+	for name, body := range map[string]string{"deep": deep, "alike": alike} {
+		count, size := 0, 0
+		for c := range diagnosis.NobaVariants(goodNoba(func(r *diagnosis.Request) { r.Body = []byte(body) })) {
+			if len(c.Body) > 16<<20 {
+				t.Errorf("%s: a body of %d bytes", name, len(c.Body))
+			}
+			count, size = count+1, size+len(c.Body)
+		}
+		if count > diagnosis.MaxNobaCandidates || size > 256<<20 {
+			t.Errorf("%s: %d variants of %d bytes", name, count, size)
 		}
 	}
 }

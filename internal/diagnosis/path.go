@@ -66,11 +66,10 @@ func hosts(r Request) []string {
 	if r.Host == "" {
 		return nil
 	}
-	all := []string{"https://" + r.Host, r.Host}
-	if r.Scheme == "http" {
-		all[0] = "http://" + r.Host
+	if r.Scheme == "" {
+		return []string{"https://" + r.Host, "http://" + r.Host, r.Host}
 	}
-	return all
+	return []string{r.Scheme + "://" + r.Host, r.Host}
 }
 
 func sortedQuery(query string) string {

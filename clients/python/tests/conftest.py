@@ -103,7 +103,7 @@ class Signerd(signer_pb2_grpc.SignerServiceServicer):
 
     def __init__(self, folder):
         self.asked, self.failures, self.warnings = [], [], []
-        self.session_url, self.hang = "", None
+        self.session_url, self.session_id, self.hang = "", None, None  # without a session_id, each session has a new one
         self.server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
         signer_pb2_grpc.add_SignerServiceServicer_to_server(self, self.server)
         self.address = f"unix://{folder}/s"
@@ -130,7 +130,7 @@ class Signerd(signer_pb2_grpc.SignerServiceServicer):
     def GetNoonSession(self, request, context):
         n = self.note(request, context)
         return pb.GetNoonSessionResponse(
-            headers={"Cookie": "_npsid=signature-" + n, "User-Agent": "Example/1.0"}, session_id="session-" + n, base_url=self.session_url)
+            headers={"Cookie": "_npsid=signature-" + n, "User-Agent": "Example/1.0"}, session_id=self.session_id or "session-" + n, base_url=self.session_url)
 
 
 @pytest.fixture

@@ -47,6 +47,13 @@ def test_a_second_401_from_noon_is_the_answer(send, signerd, partner):
     assert (answer.status_code, len(partner.seen), len(signerd.asked)) == (401, 2, 2)
 
 
+def test_a_401_that_the_session_did_not_cause_is_the_answer(send, signerd, partner):
+    signerd.session_id, partner.answers = "session-of-today", [(401, {})]
+    answer = send("noon", "POST", partner.url + "/x", base_url=partner.url, body=b"once")
+    assert (answer.status_code, answer.content, len(partner.seen)) == (401, b"{}", 1)
+    assert [r.rejected_session_id for r in signerd.asked] == ["", "session-of-today"]
+
+
 def test_a_file_is_rewound_to_where_it_stood(signerd, partner):
     partner.answers = [(401, {})]
     file = io.BytesIO(b"skipped, and sent")
@@ -130,6 +137,33 @@ def test_another_host_is_refused(send, signerd, partner, elsewhere, partner_name
     assert not signerd.asked and not partner.seen and not elsewhere.seen
 
 
+CLASSES = [getattr(signerd_auth, name + library + "Auth") for name in ("Noah", "Noba", "Noon") for library in ("Requests", "Httpx")]
+
+
+@pytest.mark.parametrize("auth", CLASSES)
+@pytest.mark.parametrize("url", [
+    "http://api.noah.com", "HTTP://api.noah.com:443", "http://10.0.0.1", "http://128.0.0.1", "http://127.0.0.1.example", "http://127.0.0.256",
+    "http://localhost.example", "http://localhost@api.noah.com", "http://[::2]", "http://", "api.noah.com"])
+def test_plain_http_to_other_hosts_is_refused(signerd, auth, url):
+    with connect(signerd.address) as channel, pytest.raises(ValueError, match="has to be https"):
+        auth(channel, "app", url)
+
+
+@pytest.mark.parametrize("auth", CLASSES)
+@pytest.mark.parametrize("url", [
+    "https://api.noah.com", "http://localhost:1", "http://LOCALHOST", "http://127.0.0.1:1", "http://127.255.255.254", "http://[::1]:1"])
+def test_https_and_loopback_are_taken(signerd, auth, url):
+    with connect(signerd.address) as channel:
+        auth(channel, "app", url)
+
+
+@pytest.mark.parametrize("partner_name", ["noah", "noba", "noon"])
+def test_the_host_of_the_url_is_the_one_that_goes_out(send, partner, partner_name):
+    for name in ("Host", "host"):
+        send(partner_name, "GET", partner.url + "/x", base_url=partner.url, headers={name: "elsewhere.example"})
+    assert [s[2].get_all("Host") for s in partner.seen] == [[partner.url.removeprefix("http://")]] * 2
+
+
 def test_a_session_of_another_gateway_is_not_sent(send, signerd, partner):
     signerd.session_url = "https://noon-api-gateway.noon.partners"
     with pytest.raises(NotSigned, match="another host"):
@@ -178,7 +212,7 @@ def test_a_proxys_connect_is_not_the_request(signerd, partner):
 
 
 def test_httpx_through_a_proxy_goes_out_once(signerd, partner):
-    url = "http://partner.test"
+    url = "http://127.0.0.2"  # the proxy alone is called
     with connect(signerd.address) as channel, httpx.Client(proxy=partner.url) as client:
         auth = signerd_auth.NoahHttpxAuth(channel, "noah-app", url)
         assert client.get(url + "/x?a=%2f", auth=auth).status_code == 200

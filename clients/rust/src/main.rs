@@ -37,11 +37,11 @@ async fn main() -> Result<ExitCode, Error> {
             "noah" => {
                 let url = url("NOAH", "/v1/checkout/payin/fiat?Note=caf%C3%A9%20au+lait&PageSize=20")?;
                 let request = post(url, r#"{"CustomerID":"c-1","FiatAmount":"10.50","Name":"Zoë"}"#);
-                signerd.noah(&var("NOAH_KEY")?, request).await?
+                signerd.noah(&var("NOAH_KEY")?, &var("NOAH_URL")?, request).await?
             }
             "noba" => {
                 let request = post(url("NOBA", "/v1/transactions?dry=1")?, r#"{"amount":"100","note":"Zoë"}"#);
-                signerd.noba(&var("NOBA_KEY")?, request).await?
+                signerd.noba(&var("NOBA_KEY")?, &var("NOBA_URL")?, request).await?
             }
             "noon" => {
                 let request = Request::new(Method::GET, url("NOON", "/identity/v1/whoami")?);

@@ -14,8 +14,7 @@ use crate::signerd_v1::{signer_service_client::SignerServiceClient, *};
 type Transport = BoxCloneSyncService<http::Request<tonic::body::Body>, http::Response<tonic::body::Body>, Error>;
 
 const DEADLINE: Duration = Duration::from_secs(10); // for one question to signerd, with its retries
-
-const PARTNER: Duration = Duration::from_secs(60); // for one answer of a partner
+const PARTNER: Duration = Duration::from_secs(60); // for one answer of a partner, unless the request has a timeout
 
 /// The PEM texts of mutual TLS: signerd's authority, and the certificate and key that this program shows.
 pub struct Tls {
@@ -28,8 +27,8 @@ pub struct Tls {
 /// `downcast_ref` finds them. It holds no header.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Signs requests and sends them; clones share one connection. Each attempt has headers of its own, and redirects are
-/// given back instead of followed, since no signature fits two targets.
+/// Signs requests and sends them, to their partner's base URL only; clones share one connection. Each attempt has headers of
+/// its own, and redirects are given back instead of followed, since no signature fits two targets.
 #[derive(Clone)]
 pub struct Signerd {
     client: SignerServiceClient<Transport>,
@@ -46,23 +45,21 @@ impl Signerd {
                 ClientTlsConfig::new().ca_certificate(Certificate::from_pem(tls.ca)).identity(Identity::from_pem(tls.cert, tls.key)),
             )?,
         };
-        let channel = endpoint
-            .connect_timeout(Duration::from_secs(5))
-            .http2_keep_alive_interval(Duration::from_secs(60)) // signerd allows 30 and more
-            .connect_lazy();
+        let keep_alive = Duration::from_secs(60); // signerd allows 30 and more
+        let channel = endpoint.connect_timeout(Duration::from_secs(5)).http2_keep_alive_interval(keep_alive).connect_lazy();
         Self::over(BoxCloneSyncService::new(channel.map_err(Error::from)))
     }
 
     /// Uses what answers in signerd's place, for tests.
     pub fn over(transport: Transport) -> Result<Signerd, Error> {
         let _ = rustls::crypto::ring::default_provider().install_default(); // unless the program has chosen one
-        // A request's own timeout comes before this one.
         let http = Client::builder().redirect(redirect::Policy::none()).retry(retry::never()).timeout(PARTNER).build()?;
         Ok(Signerd { client: SignerServiceClient::new(transport), http })
     }
 
-    /// Sends a request to NOAH, signed with a key.
-    pub async fn noah(&self, key: &str, request: Request) -> Result<Response, Error> {
+    /// Sends a request to NOAH, at a base URL (`https://`, or `http://` on a loopback host), signed with a key.
+    pub async fn noah(&self, key: &str, base: &str, request: Request) -> Result<Response, Error> {
+        confine(request.url(), base)?;
         let question = SignNoahRequestRequest {
             key: key.to_owned(),
             method: request.method().to_string(),
@@ -74,8 +71,9 @@ impl Signerd {
         self.send(request, answer.headers).await
     }
 
-    /// Sends a request to Noba, signed with a key. The body must be empty, or JSON as `JSON.stringify` writes it.
-    pub async fn noba(&self, key: &str, request: Request) -> Result<Response, Error> {
+    /// Sends a request to Noba, at a base URL like NOAH's, signed with a key. The body must be empty, or JSON as `JSON.stringify` writes it.
+    pub async fn noba(&self, key: &str, base: &str, request: Request) -> Result<Response, Error> {
+        confine(request.url(), base)?;
         let question = ComputeNobaSignatureRequest {
             key: key.to_owned(),
             method: request.method().to_string(),
@@ -88,23 +86,24 @@ impl Signerd {
     }
 
     /// Sends a request to Noon with a key's session. When Noon answers 401 it is sent once more, with the session that
-    /// signerd has after the rejected one; not when its body is a stream, which cannot be sent again.
+    /// signerd has after the rejected one; not when that is the same one, nor when the body is a stream, which cannot be sent again.
     pub async fn noon(&self, key: &str, request: Request) -> Result<Response, Error> {
         let again = request.try_clone();
-        let (answer, session) = self.noon_once(key, request, String::new()).await?;
-        match again {
-            Some(again) if answer.status() == StatusCode::UNAUTHORIZED => Ok(self.noon_once(key, again, session).await?.0),
-            _ => Ok(answer),
+        let session = self.session(key, &request, String::new()).await?;
+        let answer = self.send(request, session.headers).await?;
+        let Some(again) = again.filter(|_| answer.status() == StatusCode::UNAUTHORIZED) else { return Ok(answer) };
+        let next = self.session(key, &again, session.session_id.clone()).await?;
+        if next.session_id == session.session_id {
+            return Ok(answer); // signerd has asked Noon, which accepts it: the 401 has another cause
         }
+        self.send(again, next.headers).await
     }
 
-    async fn noon_once(&self, key: &str, request: Request, rejected_session_id: String) -> Result<(Response, String), Error> {
+    async fn session(&self, key: &str, request: &Request, rejected_session_id: String) -> Result<GetNoonSessionResponse, Error> {
         let question = GetNoonSessionRequest { key: key.to_owned(), rejected_session_id };
         let session = self.ask(question, async |mut c, q| c.get_noon_session(q).await).await?;
-        if !Url::parse(&session.base_url).is_ok_and(|base| base.origin() == request.url().origin()) {
-            return Err("the request is not for the gateway of the key's session".into());
-        }
-        Ok((self.send(request, session.headers).await?, session.session_id))
+        confine(request.url(), &session.base_url)?;
+        Ok(session)
     }
 
     /// Sends with headers that debug output does not show.
@@ -134,6 +133,19 @@ impl Signerd {
         };
         let answer = tokio::time::timeout(DEADLINE, attempts).await;
         Ok(answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")))?.into_inner())
+    }
+}
+
+/// Refuses a target elsewhere than at the base URL, and a base URL where others could read the headers on the way.
+fn confine(target: &Url, base: &str) -> Result<(), Error> {
+    let base = Url::parse(base)?;
+    let host = base.host_str().unwrap_or_default();
+    let loopback = ["localhost", "[::1]"].contains(&host) || host.parse().is_ok_and(|ip: std::net::Ipv4Addr| ip.is_loopback());
+    match base.scheme() {
+        _ if target.origin() != base.origin() => Err("the request is for another scheme, host or port than the base URL".into()),
+        "https" => Ok(()),
+        "http" if loopback => Ok(()),
+        _ => Err("the base URL is not https://, nor http:// and a loopback host".into()),
     }
 }
 

@@ -28,6 +28,7 @@ struct Scribe {
     asked: Arc<Mutex<Vec<Asked>>>,
     refusals: Arc<Mutex<VecDeque<Status>>>, // then it answers
     gateway: Arc<Mutex<String>>,
+    session: Arc<Mutex<Option<String>>>, // or a new one each time
 }
 
 impl Scribe {
@@ -65,7 +66,7 @@ impl SignerService for Scribe {
         let n = self.note(q.key, q.rejected_session_id, vec![])?;
         Ok(Response::new(GetNoonSessionResponse {
             headers: signed("noon", n),
-            session_id: format!("session-{n}"),
+            session_id: self.session.lock().unwrap().clone().unwrap_or(format!("session-{n}")),
             base_url: self.gateway.lock().unwrap().clone(),
             ..Default::default()
         }))
@@ -151,7 +152,7 @@ fn read(connection: &TcpStream) -> Sent {
 async fn noah_signs_the_target_and_body_that_go_out() {
     let rig = Rig::new(&[]);
     let (target, body) = ("/v1/a%2Fb/caf%C3%A9?Note=caf%C3%A9%20au+lait&b=&a&b=2", "{\"Name\": \"Zoë\"}\r\n");
-    let answer = rig.signerd.noah("noah-app", rig.request(Method::POST, target, body)).await.unwrap();
+    let answer = rig.signerd.noah("noah-app", &rig.base, rig.request(Method::POST, target, body)).await.unwrap();
     assert_eq!(answer.status(), 200);
     let asked = rig.scribe.asked.lock().unwrap();
     assert_eq!(asked[..], [Asked { key: "noah-app".into(), request: format!("POST {target}"), body: body.into() }]);
@@ -165,7 +166,7 @@ async fn noah_signs_the_target_and_body_that_go_out() {
 async fn noba_signs_the_target_and_body_that_go_out() {
     let rig = Rig::new(&[]);
     let body = r#"{"note":"Zoë"}"#;
-    rig.signerd.noba("noba-app", rig.request(Method::PUT, "/v1/x%20y?dry=1", body)).await.unwrap();
+    rig.signerd.noba("noba-app", &rig.base, rig.request(Method::PUT, "/v1/x%20y?dry=1", body)).await.unwrap();
     let asked = rig.scribe.asked.lock().unwrap();
     assert_eq!(asked[..], [Asked { key: "noba-app".into(), request: "PUT /v1/x%20y?dry=1".into(), body: body.into() }]);
     let sent = rig.sent.lock().unwrap();
@@ -177,7 +178,7 @@ async fn noba_signs_the_target_and_body_that_go_out() {
 async fn what_the_address_becomes_is_what_is_signed() {
     for target in ["", "/?", "/a/../b", "/a//b/", "/a;v=1?x=%7A", "/?a=b?c/d", "/café?q=é ü", "/#part"] {
         let rig = Rig::new(&[]);
-        rig.signerd.noah("noah-app", rig.request(Method::GET, target, "")).await.unwrap();
+        rig.signerd.noah("noah-app", &rig.base, rig.request(Method::GET, target, "")).await.unwrap();
         let asked = rig.scribe.asked.lock().unwrap();
         assert_eq!(format!("{} HTTP/1.1", asked[0].request), rig.sent.lock().unwrap()[0].request);
     }
@@ -186,8 +187,8 @@ async fn what_the_address_becomes_is_what_is_signed() {
 #[tokio::test]
 async fn a_refusal_by_noah_or_noba_is_given_back_at_once() {
     let rig = Rig::new(&[401, 401]);
-    assert_eq!(rig.signerd.noah("noah-app", rig.get()).await.unwrap().status(), 401);
-    assert_eq!(rig.signerd.noba("noba-app", rig.get()).await.unwrap().status(), 401);
+    assert_eq!(rig.signerd.noah("noah-app", &rig.base, rig.get()).await.unwrap().status(), 401);
+    assert_eq!(rig.signerd.noba("noba-app", &rig.base, rig.get()).await.unwrap().status(), 401);
     assert_eq!(rig.sent(), 2);
 }
 
@@ -200,6 +201,14 @@ async fn noon_is_asked_once_more_with_the_session_after_the_rejected_one() {
     assert_eq!(rejected, ["", "session-1"]);
     let sent = rig.sent.lock().unwrap();
     assert_eq!((&*sent[0].header, &*sent[1].header, &*sent[1].body), ("noon 1", "noon 2", &b"{}"[..]));
+}
+
+#[tokio::test]
+async fn a_refusal_by_noon_that_the_session_did_not_cause_is_given_back_at_once() {
+    let rig = Rig::new(&[401]);
+    *rig.scribe.session.lock().unwrap() = Some("session-of-today".into());
+    assert_eq!(rig.signerd.noon("noon-app", rig.request(Method::POST, "/", "{}")).await.unwrap().status(), 401);
+    assert_eq!((rig.scribe.asked.lock().unwrap().len(), rig.sent()), (2, 1));
 }
 
 #[tokio::test]
@@ -218,7 +227,7 @@ async fn a_stream_is_neither_signed_nor_sent_twice() {
         *request.body_mut() = Some(reqwest::Body::wrap(bytes));
         request
     };
-    assert!(rig.signerd.noah("noah-app", stream()).await.is_err());
+    assert!(rig.signerd.noah("noah-app", &rig.base, stream()).await.is_err());
     assert_eq!(rig.asked(), 0);
     assert_eq!(rig.signerd.noon("noon-app", stream()).await.unwrap().status(), 401);
     assert_eq!(rig.sent(), 1);
@@ -233,9 +242,38 @@ async fn a_session_goes_to_its_gateway_only() {
 }
 
 #[tokio::test]
+async fn a_request_for_another_scheme_host_or_port_is_refused_before_signerd_is_asked() {
+    let rig = Rig::new(&[]);
+    let (tls, name) = (rig.base.replace("http:", "https:"), rig.base.replace("127.0.0.1", "localhost"));
+    for base in [&*tls, &*name, "http://127.0.0.1", "https://api.noah.com", ""] {
+        assert!(rig.signerd.noah("noah-app", base, rig.get()).await.is_err(), "{base}");
+        assert!(rig.signerd.noba("noba-app", base, rig.get()).await.is_err(), "{base}");
+    }
+    assert_eq!((rig.asked(), rig.sent()), (0, 0));
+}
+
+#[tokio::test]
+async fn plain_http_is_for_loopback_hosts_only() {
+    let rig = Rig::new(&[]);
+    let get = |base: &str| Request::new(Method::GET, base.parse().unwrap());
+    for base in ["http://api.noah.com", "http://10.0.0.1", "http://127.0.0.1.noah.com", "http://localhost.noah.com", "http://[::2]"] {
+        assert!(rig.signerd.noah("noah-app", base, get(base)).await.is_err(), "{base}");
+        assert!(rig.signerd.noba("noba-app", base, get(base)).await.is_err(), "{base}");
+    }
+    assert_eq!((rig.asked(), rig.sent()), (0, 0));
+    // Signerd is asked, and refuses: nothing is sent.
+    for base in ["http://127.1.2.3", "http://[::1]:8080", "HTTP://LocalHost:8080", "https://api.noah.com/v1"] {
+        rig.scribe.refusals.lock().unwrap().push_back(Status::permission_denied(""));
+        let refusal = rig.signerd.noah("noah-app", base, get(base)).await.unwrap_err();
+        assert!(refusal.is::<Status>(), "{base}");
+    }
+    assert_eq!(rig.sent(), 0);
+}
+
+#[tokio::test]
 async fn a_redirect_is_given_back() {
     let rig = Rig::new(&[307]);
-    assert_eq!(rig.signerd.noah("noah-app", rig.get()).await.unwrap().status(), 307);
+    assert_eq!(rig.signerd.noah("noah-app", &rig.base, rig.get()).await.unwrap().status(), 307);
     assert_eq!(rig.sent(), 1);
 }
 
@@ -243,10 +281,10 @@ async fn a_redirect_is_given_back() {
 async fn signerd_is_asked_again_only_while_it_is_unavailable() {
     let rig = Rig::new(&[]);
     rig.scribe.refusals.lock().unwrap().extend([Status::unavailable(""), Status::unavailable("")]);
-    assert_eq!(rig.signerd.noah("noah-app", rig.get()).await.unwrap().status(), 200);
+    assert_eq!(rig.signerd.noah("noah-app", &rig.base, rig.get()).await.unwrap().status(), 200);
     assert_eq!(rig.asked(), 3);
     rig.scribe.refusals.lock().unwrap().push_back(Status::permission_denied(""));
-    let refusal = rig.signerd.noah("noah-app", rig.get()).await.unwrap_err();
+    let refusal = rig.signerd.noah("noah-app", &rig.base, rig.get()).await.unwrap_err();
     assert_eq!(refusal.downcast_ref::<Status>().map(Status::code), Some(Code::PermissionDenied));
     assert_eq!((rig.asked(), rig.sent()), (4, 1));
 }

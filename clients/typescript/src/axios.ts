@@ -28,10 +28,11 @@ function signing(inner: AxiosAdapter, signer: Signer, options: SigningOptions): 
     const config = { ...given, adapter: inner }; // what callers get back: who sends it again has it signed anew, not twice
     const url = wireURL(axios.getUri(config), options.baseUrl);
     const method = (config.method ?? "get").toUpperCase();
-    const body = bytes(config.data);
+    const body = Buffer.from(bytes(config.data)); // a copy: the caller may write into its own while signerd is asked
     const request = { method, url, body, signal: config.signal as AbortSignal | undefined };
     const response = await sendSigned(signer, options, request, async (signed) => {
       const headers = config.headers.concat(signed);
+      headers.delete(["Host", "Content-Length", "Transfer-Encoding"]); // axios would keep the caller's: another host, or another end of the body
       const outgoing: InternalAxiosRequestConfig = {
         ...config, method, headers, url: url.href, baseURL: undefined, params: undefined,
         data: body.length > 0 ? body : undefined, maxRedirects: 0, validateStatus: null,

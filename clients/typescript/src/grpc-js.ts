@@ -23,6 +23,7 @@ export function dial(address: string, tls?: TLS): Signer & { close(): void } {
     ? credentials.createInsecure()
     : credentials.createFromSecureContext(createSecureContext({ ...tls, minVersion: "TLSv1.3" }));
   const client = new Client(path !== undefined ? `unix://${path}` : address, channel, {
+    "grpc.enable_http_proxy": 0, // those of the environment are for partners
     "grpc.keepalive_time_ms": policy.pingIntervalMs,
     "grpc.keepalive_timeout_ms": policy.pingTimeoutMs,
     "grpc.initial_reconnect_backoff_ms": policy.firstBackoffMs,

@@ -30,7 +30,7 @@ export interface Signer {
 export type PartnerKey = { noah: string } | { noba: string } | { noon: string };
 
 export type SigningOptions = PartnerKey & {
-  /** The partner's scheme, host and port; requests to others are refused. Relative URLs are resolved against it. */
+  /** The partner's scheme, host and port; requests to others are refused. Plain http is for loopback alone. Relative URLs are resolved against it. */
   baseUrl: string | URL;
   /** Told why Noba may refuse a body although its signature is right. Default: nobody is. */
   warn?: (text: string) => void;
@@ -49,9 +49,18 @@ export class SigningError extends Error {
   override readonly name = "SigningError";
 }
 
-/** The URL that goes on the wire, as WHATWG serialises it: absolute, without fragment or a bare "?". Throws SigningError for another host. */
+// As WHATWG writes these hosts: an address has four numbers, whatever it was given as.
+const loopback = /^(localhost|127(\.\d+){3}|\[::1\])$/;
+
+/**
+ * The URL that goes on the wire, as WHATWG serialises it: absolute, without fragment or a bare "?". Throws SigningError for another host,
+ * and for a base URL that is not https, except on loopback.
+ */
 export function wireURL(url: string | URL, baseUrl: string | URL): URL {
   const base = new URL(baseUrl);
+  if (base.protocol !== "https:" && !loopback.test(base.hostname)) {
+    throw new SigningError(`the base URL has to be https, as ${base.host} is not loopback: anybody on the way could read API keys and sessions`);
+  }
   const to = new URL(url, base);
   if (to.origin !== base.origin) {
     throw new SigningError(`${to.origin} is not ${base.origin}, for which requests are signed`);
@@ -141,6 +150,7 @@ export function signedFetch(signer: Signer, options: SigningOptions): typeof fet
     const { signal } = request;
     return sendSigned(signer, options, { method, url, body, signal }, async (signed) => {
       const headers = new Headers(request.headers);
+      headers.delete("Host"); // the URL's goes out
       Object.entries(signed).forEach(([name, value]) => headers.set(name, value));
       const redirect = request.redirect === "error" ? "error" : "manual";
       return fetch(url, { ...init, method, headers, body: body.length > 0 ? body : null, redirect, signal });

@@ -8,7 +8,7 @@ import axios, { AxiosError } from "axios";
 import type { AxiosInstance } from "axios";
 
 import { signedAxios } from "../src/axios.js";
-import { SigningError, signedFetch } from "../src/signerd.js";
+import { SigningError, signedFetch, wireURL } from "../src/signerd.js";
 import type { Signer, SigningOptions } from "../src/signerd.js";
 import { fakeSigner, serve } from "./partner.js";
 
@@ -80,6 +80,37 @@ test("axios signs what interceptors and transforms make of a request, whenever t
   assert.equal(arrived[0]!.body.toString(), '{"a":1}\n');
 });
 
+test("the bytes go out as they were signed, whatever their owner does to them meanwhile", async () => {
+  const { url, arrived } = await ok();
+  for (const way of ["fetch", "axios"]) {
+    for (const kind of ["view", "buffer"]) {
+      const owned = new TextEncoder().encode("ours").slice();
+      const body = kind === "view" ? owned : owned.buffer;
+      const signer = fakeSigner(url);
+      const changing: Signer = { ...signer, async signNoahRequest(request, options) {
+        const signed = await signer.signNoahRequest(request, options);
+        owned.fill(0x21);
+        return signed;
+      } };
+      const options = { noah: "k", baseUrl: url };
+      await (way === "axios" ? instanceFor(changing, options).post("/a", body) : signedFetch(changing, options)("/a", { method: "POST", body }));
+      assert.equal(signer.asked[0]!.body!.toString(), "ours");
+      assert.equal(arrived.at(-1)!.body.toString(), "ours", `${way}, ${kind}`);
+    }
+  }
+});
+
+test("axios sends the whole body, whatever length its caller's headers say", async () => {
+  const { url, arrived } = await ok();
+  for (const headers of [{ "Content-Length": "1" }, { "content-length": "99" }, { "Transfer-Encoding": "chunked" }]) {
+    const signer = fakeSigner(url);
+    await instanceFor(signer, { noah: "k", baseUrl: url }).post("/a", "xyz", { headers, timeout: 5_000 });
+    assert.equal(arrived.at(-1)!.body.toString(), "xyz");
+    assert.equal(arrived.at(-1)!.headers["content-length"], "3");
+    assert.equal(arrived.at(-1)!.headers["transfer-encoding"], undefined);
+  }
+});
+
 test("axios signs a request once more, and once, when its configuration is sent again", async () => {
   const { url, arrived } = await serve((_, response) => response.writeHead(arrived.length === 1 ? 503 : 200).end());
   const signer = fakeSigner(url);
@@ -119,6 +150,40 @@ test("hosts other than the base URL's are refused, and nothing is signed", async
   }
   await assert.rejects(signedFetch(signer, options)({ url: `${url}/a` } as Request), SigningError);
   assert.equal(signer.asked.length + arrived.length, 0);
+});
+
+test("plain http is refused for other hosts than loopback, and nothing is signed", async () => {
+  for (const baseUrl of [
+    "http://api.noah.com", "HTTP://api.noah.com:443", "http://10.0.0.1", "http://128.0.0.1", "http://127.0.0.1.example", "http://1270.0.1.example",
+    "http://localhost.example", "http://localhost@api.noah.com", "http://[::2]", new URL("http://api.noah.com"),
+  ]) {
+    const signer = fakeSigner(String(baseUrl), ["one", "two"]);
+    for (const options of [{ noah: "k", baseUrl }, { noba: "k", baseUrl }, { noon: "k", baseUrl }]) {
+      const refusal = { name: "SigningError", message: /has to be https/ };
+      await assert.rejects(signedFetch(signer, options)("/a"), refusal, String(baseUrl));
+      await assert.rejects(instanceFor(signer, options).get("/a"), refusal, String(baseUrl));
+    }
+    assert.equal(signer.asked.length, 0);
+  }
+});
+
+test("https is taken for any host, and plain http for loopback", () => {
+  for (const baseUrl of ["https://api.noah.com", "http://localhost:1", "http://LOCALHOST", "http://127.0.0.1:1", "http://127.255.255.254", "http://[::1]:1", "http://[0:0::1]"]) {
+    assert.equal(wireURL("/a", baseUrl).href, new URL("/a", baseUrl).href);
+  }
+});
+
+test("the Host of the URL is the one that goes out", async () => {
+  const { url, arrived } = await ok();
+  for (const name of ["Host", "host"]) {
+    for (const options of [{ noah: "k", baseUrl: url }, { noba: "k", baseUrl: url }, { noon: "k", baseUrl: url }]) {
+      const signer = fakeSigner(url, ["one", "two"]);
+      const headers = { [name]: "elsewhere.example" };
+      await signedFetch(signer, options)("/a", { headers });
+      await instanceFor(signer, options).get("/a", { headers });
+    }
+  }
+  assert.deepEqual(arrived.map((a) => a.headers.host), Array<string>(12).fill(new URL(url).host));
 });
 
 test("redirects are not followed with the old signature", async () => {

@@ -1,6 +1,8 @@
 // The retry policy and the deadline, against a server that fails as it is told.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -43,7 +45,32 @@ async function failing(codes: (number | undefined)[], dir = directory()): Promis
   return { address, calls: () => calls };
 }
 
+/** A port that ends every connection, and counts them. */
+async function hangingUp(): Promise<{ address: string; calls: () => number }> {
+  let calls = 0;
+  const server = createServer((socket) => {
+    calls++;
+    socket.on("error", () => undefined).destroy();
+  });
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  after(() => server.close());
+  return { address: `127.0.0.1:${(server.address() as AddressInfo).port}`, calls: () => calls };
+}
+
 for (const [name, dial] of Object.entries(transports)) {
+  test(`${name} goes to signerd directly, whatever proxy the environment names`, async () => {
+    const signerd = await hangingUp();
+    const proxy = await hangingUp();
+    const before = { ...process.env };
+    after(() => void (process.env = before));
+    Object.assign(process.env, { grpc_proxy: `http://${proxy.address}`, no_grpc_proxy: "nobody.example" });
+    const signer = dial(signerd.address, { ca: [] as unknown as string, cert: "", key: "" });
+    after(() => signer.close());
+    await assert.rejects(signer.signNoahRequest({ key: "k", method: "GET", path: "/" }));
+    assert.ok(signerd.calls() > 0);
+    assert.equal(proxy.calls(), 0);
+  });
+
   test(`${name} tries again what is UNAVAILABLE, three times in all`, async () => {
     for (const [codes, calls] of [[[14, 0], 2], [[14, 14, 0], 3], [[14, 14, 14, 0], 3]] as const) {
       const server = await failing([...codes]);

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"time"
 
@@ -85,6 +86,9 @@ func parsePartnerURL(s string) (*url.URL, error) {
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
 		return nil, &usageError{message: "--partner-url is not of the form https://HOST or https://HOST:PORT"}
 	}
+	if _, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && err != nil {
+		return nil, &usageError{message: "the port of --partner-url is larger than 65535"}
+	}
 	u.Path = ""
 	return u, nil
 }
@@ -152,6 +156,9 @@ func (e *examination) refused(check string, result doctor.Result, what string, e
 	if call, ok := errors.AsType[*callError](err); ok {
 		message, _, hint := call.explain(e.name)
 		f.Text, f.Advice = what+": "+message, hint
+		if call.status.Code() == codes.DeadlineExceeded {
+			f.Advice = "see that it is signerd that listens there, and what its log says; --timeout sets how long to wait" // nothing is changed here
+		}
 	}
 	return f
 }
@@ -228,6 +235,9 @@ func (e *examination) findPartner(key *adminv1.Key, session *doctor.Session) boo
 		host = noonGateway
 		if session != nil {
 			host = session.BaseURL
+		} else {
+			e.add(doctor.Finding{Check: "partner", Result: doctor.Note, Text: "without a session it is not known which gateway the key is for; Noon's own is looked at",
+				Advice: "if the key was imported with a --base-url, give that as --partner-url"})
 		}
 	}
 	base, err := url.Parse(host)

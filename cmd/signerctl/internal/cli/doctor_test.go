@@ -123,6 +123,14 @@ func TestDoctorFindsWhatIsWrongWithAKey(t *testing.T) {
 	}
 }
 
+func TestDoctorSaysWhatToDoAboutASignerdThatHangs(t *testing.T) {
+	f := serve(t, answers{"GetStatus": func(ctx context.Context, _ proto.Message) (proto.Message, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}})
+	wantOneFault(t, f.run(t, "", "doctor", "shop", "--timeout", "20ms", "-o", "json"), "signerd: it cannot be asked: no answer came from", "see that it is signerd that listens there")
+}
+
 // wantOneFault reads the JSON of a doctor that found one fault, given as "CHECK: TEXT".
 func wantOneFault(t *testing.T, r result, finding, advice string) {
 	t.Helper()
@@ -253,6 +261,14 @@ func TestDoctorAsksNoonsWhoami(t *testing.T) {
 		r := f.run(t, "", "doctor", "shop", "--partner-ca", authorities, "--partner-url", base, "-o", "json")
 		wantOneFault(t, r, "login: signerd has no session: Noon refuses the credential", "signerctl key rotate shop")
 	})
+	t.Run("no login, and no address", func(t *testing.T) {
+		t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1") // nothing is asked outside
+		f := serve(t, answers{"GetStatus": well, "GetKey": give(doctorKey("noon", nil)), "GetNoonSession": refuse(codes.Unavailable, "UPSTREAM_UNAVAILABLE", "Noon is down")})
+		r := f.run(t, "", "doctor", "shop")
+		if r.code != 1 || !strings.Contains(r.stdout, "without a session it is not known which gateway the key is for; Noon's own is looked at") {
+			t.Errorf("%+v", r)
+		}
+	})
 	t.Run("a key that cannot log in", func(t *testing.T) {
 		f := serve(t, answers{"GetStatus": well, "GetKey": give(doctorKey("noon", func(k *adminv1.Key) { k.Enabled = false }))})
 		wantOneFault(t, f.run(t, "", "doctor", "shop", "--partner-ca", authorities, "--partner-url", base, "-o", "json"), "key: an operator has disabled", "enable")
@@ -265,6 +281,7 @@ func TestDoctorTakesNoOtherAddresses(t *testing.T) {
 	for _, url := range []string{"api.noah.com", "ftp://x", "https://", "https://user:letmein@x", "https://x/path", "https://x?q=letmein", "https://x/#letmein", "https://letmein\x7f"} {
 		f.run(t, "", "doctor", "shop", "--partner-url", url).want(t, 2, "", "signerctl: doctor: --partner-url is not of the form https://HOST or https://HOST:PORT\n"+usage)
 	}
+	f.run(t, "", "doctor", "shop", "--partner-url", "https://127.0.0.1:65536").want(t, 2, "", "signerctl: doctor: the port of --partner-url is larger than 65535\n"+usage)
 	f.run(t, "", "doctor").want(t, 2, "", "signerctl: doctor: NAME is missing\n"+usage)
 	empty := filepath.Join(t.TempDir(), "empty")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {

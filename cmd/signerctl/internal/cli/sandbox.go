@@ -33,7 +33,8 @@ Each partner has a port of its own: a free one, or with --listen 127.0.0.1:7001 
 writes NOAH_URL, NOBA_URL and NOON_URL for ". FILE" in a shell, once all of them listen. The local partners speak plain HTTP, and listen on
 loopback alone.
 
-Each request is a line: time, partner, method, path, and accepted or the reason. Neither headers nor bodies are printed. Ctrl-C ends it.`
+Each request is a line: time, partner, method, path, and accepted or the reason, with a line of advice where there is some. Neither headers nor bodies
+are printed; a reason may quote the path, or the query parameter that differs. Ctrl-C ends it.`
 
 // sandboxFlags are what the local partners are to accept.
 type sandboxFlags struct {
@@ -114,12 +115,13 @@ func (a *app) serveSandbox(cmd *cobra.Command, f *sandboxFlags) error {
 		return &failure{what: "starting the local partners", err: err, hint: "without --listen each takes a free port"}
 	}
 	lines := &sandboxLines{app: a, json: f.output.value == formatJSON}
-	lines.begin(s, served, apiKey)
+	// Before anything is printed: whoever reads that the partners listen finds the file.
 	if f.envFile.given() {
 		if err := writeAddresses(f.envFile.path, s, served); err != nil {
 			return &failure{what: "writing --env-file", err: err}
 		}
 	}
+	lines.begin(s, served, apiKey)
 	if err := s.Serve(ctx, lines.seen); err != nil {
 		return &failure{what: "serving the local partners", err: err}
 	}
@@ -133,7 +135,7 @@ func (a *app) localPartners(cmd *cobra.Command, f *sandboxFlags) (served []sandb
 		if apiKey, err = a.openNOAHAccount(cmd, noah, f); err != nil {
 			return nil, "", err
 		}
-		served = append(served, sandbox.Partner{Name: "noah", Handler: noah, Explain: sandbox.ExplainNOAH})
+		served = append(served, sandbox.Partner{Name: "noah", Handler: noah, Explain: sandbox.ReasonNOAH})
 	}
 	if f.nobaAPIKey.given() {
 		nobaKey, err := a.readLocalSecret(&f.nobaAPIKey)
@@ -147,7 +149,7 @@ func (a *app) localPartners(cmd *cobra.Command, f *sandboxFlags) (served []sandb
 		noba := partners.NewNoba(nil)
 		noba.Strict = *f.nobaStrict
 		noba.Register(string(nobaKey), nobaSecret, true)
-		served = append(served, sandbox.Partner{Name: "noba", Handler: noba, Explain: sandbox.ExplainNoba(nobaSecret)})
+		served = append(served, sandbox.Partner{Name: "noba", Handler: noba, Explain: sandbox.ReasonNoba(nobaSecret)})
 	}
 	if f.noonPublic.given() {
 		public, err := a.read(&f.noonPublic, maxTLSFileBytes)
@@ -179,12 +181,23 @@ func (a *app) openNOAHAccount(cmd *cobra.Command, noah *partners.NOAH, f *sandbo
 		if err == nil {
 			return "", nil
 		}
-		return "", &failure{what: "opening an account at the local NOAH", err: err}
+		return "", noAccount(f, err)
 	}
 	if made, err = noah.CreateAPIKey(public); err != nil {
-		return "", &failure{what: "opening an account at the local NOAH", err: err}
+		return "", noAccount(f, err)
 	}
 	return made, nil
+}
+
+func noAccount(f *sandboxFlags, err error) error {
+	e := &failure{what: "opening an account at the local NOAH", err: err}
+	if f.noahPublic.given() {
+		e.hint = "--noah-public wants what `signerctl key public NAME` prints"
+		if f.noahAPIKey.given() {
+			e.hint += "; --noah-api-key an API key of the sandbox"
+		}
+	}
+	return e
 }
 
 func (a *app) noahPublicKey(cmd *cobra.Command, f *sandboxFlags) ([]byte, error) {
@@ -216,8 +229,12 @@ func (a *app) readLocalSecret(f *file) ([]byte, error) {
 	return b, nil
 }
 
-// writeAddresses puts the file in place as a whole: a script may be waiting for it.
+// writeAddresses puts the file in place as a whole: a script may be waiting for it. What is no file of its own is left alone: /dev/null and
+// /dev/stdout would be replaced as well.
 func writeAddresses(path string, s *sandbox.Sandbox, served []sandbox.Partner) error {
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is there, and is no regular file", path)
+	}
 	var b strings.Builder
 	for _, p := range served {
 		_, _ = fmt.Fprintf(&b, "%s_URL=%s\n", strings.ToUpper(p.Name), s.URL(p.Name))
@@ -270,7 +287,11 @@ func (l *sandboxLines) seen(r sandbox.Seen) {
 	if !r.Accepted {
 		outcome = "refused: " + r.Reason
 	}
-	l.line("%s %s %s %s %s", r.Time.Format("15:04:05"), r.Partner, plain(r.Method), plain(r.Path), plain(outcome))
+	advice := ""
+	if r.Advice != "" {
+		advice = "\n  what to do: " + plain(r.Advice)
+	}
+	l.line("%s %s %s %s %s%s", r.Time.Format("15:04:05"), r.Partner, plain(r.Method), plain(r.Path), plain(outcome), advice)
 }
 
 func (l *sandboxLines) object(v any) {

@@ -74,9 +74,10 @@ func TestSandboxTakesNothingElseForAKey(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"--noah-public", empty}, "signerctl: opening an account at the local NOAH: the public key is not PEM\n"},
+		{[]string{"--noah-public", empty}, "signerctl: opening an account at the local NOAH: the public key is not PEM\nhint: --noah-public wants what `signerctl key public NAME` prints\n"},
 		{[]string{"--noah-public", noah, "--noah-api-key", empty}, "signerctl: reading --noah-api-key: it is empty\n"},
-		{[]string{"--noah-public", noah, "--noah-api-key", writeFile(t, "apikey_prod_x")}, "signerctl: opening an account at the local NOAH: the API key is for prod, this is sandbox\n"},
+		{[]string{"--noah-public", noah, "--noah-api-key", writeFile(t, "apikey_prod_x")}, "signerctl: opening an account at the local NOAH: the API key is for prod, this is sandbox\n" +
+			"hint: --noah-public wants what `signerctl key public NAME` prints; --noah-api-key an API key of the sandbox\n"},
 		{[]string{"--noba-api-key", empty, "--noba-secret", noah}, "signerctl: reading --noba-api-key: it is empty\n"},
 		{[]string{"--noba-api-key", noah, "--noba-secret", empty}, "signerctl: reading --noba-secret: it is empty\n"},
 		{[]string{"--noon-public", noah, "--noon-key-id", "k", "--noon-project", "p"}, "signerctl: opening an account at the local Noon: the public key is not an RSA key of 2048 bits or more\n" +
@@ -173,11 +174,37 @@ func TestSandboxTellsPeople(t *testing.T) {
 			_ = resp.Body.Close()
 		}
 	}()
-	if !lines.Scan() || !strings.HasSuffix(lines.Text(), " noah GET /v1/a refused: the X-Api-Key header is missing") {
-		t.Errorf("line %q", lines.Text())
+	for _, want := range []string{" noah GET /v1/a refused: headers: X-Api-Key is missing", "  what to do: send the headers of signerd's answer as they are, and see that no proxy or HTTP library drops them"} {
+		if !lines.Scan() || !strings.HasSuffix(lines.Text(), want) {
+			t.Errorf("line %q, want %q", lines.Text(), want)
+		}
 	}
 	<-answered
 	if code := end(); code != 0 {
 		t.Errorf("exit status %d", code)
+	}
+}
+
+func TestTheEnvFileReplacesNothingButAFile(t *testing.T) {
+	dir := t.TempDir()
+	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
+	if err := os.WriteFile(target, []byte("kept"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(target, link); err != nil {
+		t.Fatal(err)
+	}
+	f := serve(t, nil)
+	for _, path := range []string{link, dir} {
+		r := f.run(t, "", "sandbox", "--noah-public", writeFile(t, noahPublic(t)), "--env-file", path)
+		if r.code != 1 || r.stderr != "signerctl: writing --env-file: "+path+" is there, and is no regular file\n" {
+			t.Errorf("%+v", r)
+		}
+	}
+	if got, err := os.ReadFile(target); err != nil || string(got) != "kept" {
+		t.Errorf("the file behind the link holds %q (%v)", got, err)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link is %v (%v)", info, err)
 	}
 }

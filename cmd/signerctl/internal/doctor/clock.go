@@ -27,9 +27,10 @@ func (w *Way) clock(date string, at time.Time) Finding {
 	}
 	// Date is cut to the second: on average half of one is missing.
 	ahead := at.Sub(theirs.Add(500 * time.Millisecond)).Round(time.Second)
-	off, direction := ahead, "ahead of"
+	// Abs and not -ahead: centuries away a difference is the smallest Duration, which has no opposite.
+	off, direction := ahead.Abs().Truncate(time.Second), "ahead of"
 	if ahead < 0 {
-		off, direction = -ahead, "behind"
+		direction = "behind"
 	}
 	if off <= exact {
 		return Finding{"clock", OK, fmt.Sprintf("this machine and the partner differ by %s at most", exact), ""}

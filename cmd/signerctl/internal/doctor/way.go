@@ -78,9 +78,9 @@ func (w *Way) proxy() (*url.URL, Finding) {
 	}
 	proxy, err := w.Proxy(w.Base)
 	switch {
-	case err != nil:
-		// The error repeats the setting, and a password may be in it.
-		return nil, Finding{"proxy", Fault, "HTTPS_PROXY or HTTP_PROXY holds something that is no URL of a proxy", "correct it, such as http://proxy.internal:3128, or unset it"}
+	case err != nil || proxy != nil && !isProxy(proxy):
+		// Neither the error nor what was read is shown: a part of a password may be in it.
+		return nil, Finding{"proxy", Fault, "HTTPS_PROXY or HTTP_PROXY holds something that is no URL of a proxy", "correct it, such as http://proxy.internal:3128, or unset it; in a password / ? # @ and % are written %2F %3F %23 %40 and %25"}
 	case proxy == nil:
 		if os.Getenv("HTTPS_PROXY")+os.Getenv("https_proxy") != "" {
 			return nil, Finding{"proxy", OK, "HTTPS_PROXY is set, but not taken for " + w.Base.Hostname() + ": NO_PROXY names it, it is this machine, or the setting is no URL", ""}
@@ -89,6 +89,16 @@ func (w *Way) proxy() (*url.URL, Finding) {
 	}
 	return proxy, Finding{"proxy", Note, fmt.Sprintf("requests to %s go through %s://%s", w.Base.Hostname(), proxy.Scheme, proxy.Host),
 		"your application must go through it as well, without one that opens TLS or changes requests; NO_PROXY=" + w.Base.Hostname() + " goes around it"}
+}
+
+// isProxy says whether an address can be a proxy's. One with a path, a query or a fragment is mostly a password that has a / ? or # in it
+// as it is, so that the "host" is a part of it.
+func isProxy(u *url.URL) bool {
+	switch u.Scheme {
+	case "http", "https", "socks5", "socks5h":
+		return u.Hostname() != "" && strings.Trim(u.Path, "/") == "" && u.RawQuery == "" && u.Fragment == "" && !strings.HasSuffix(u.Host, ":")
+	}
+	return false
 }
 
 func (w *Way) lookUp(ctx context.Context, u *url.URL) Finding {

@@ -185,6 +185,9 @@ func TestEachFaultOnTheWayHasItsFinding(t *testing.T) {
 		}, "tls", doctor.Fault, "partners refuse it", "https://", true},
 		{"a clock that is 10 minutes fast", off(p, 10*time.Minute, "noah"), "clock", doctor.Fault, "10m0s ahead of the partner's; NOAH refuses a token whose iat is in the future", "NTP", true},
 		{"a clock that is 10 minutes slow", off(p, -10*time.Minute, "noba"), "clock", doctor.Fault, "10m0s behind the partner's; Noba refuses a timestamp that is more than 5 minutes", "NTP", true},
+		{"a clock that is millennia slow", dated(p, "Fri, 31 Dec 9999 23:59:59 GMT"), "clock", doctor.Fault, "behind the partner's", "NTP", true},
+		{"a clock that is millennia fast", dated(p, "Mon, 01 Jan 0001 00:00:00 GMT"), "clock", doctor.Fault, "h47m16s ahead of the partner's", "NTP", true},
+		{"a clock that cannot be read", dated(p, "next Tuesday"), "clock", doctor.Skipped, "does not say what time it is", "", true},
 		{"a clock that is 30 seconds slow", off(p, -30*time.Second, "noah"), "clock", doctor.Note, "30s behind the partner's", "NTP", true},
 		{"a clock that is 30 seconds fast", off(p, 30*time.Second, "noah"), "clock", doctor.Fault, "30s ahead of", "NTP", true},
 	} {
@@ -204,6 +207,17 @@ func off(p partner, by time.Duration, scheme string) func(t *testing.T) *doctor.
 		w := p.way(t)
 		w.Scheme = scheme
 		w.Now = func() time.Time { return time.Now().Add(by) }
+		return w
+	}
+}
+
+// dated has the partner say what time it is.
+func dated(p partner, date string) func(t *testing.T) *doctor.Way {
+	return func(t *testing.T) *doctor.Way {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Date", date) }))
+		t.Cleanup(server.Close)
+		w := p.way(t)
+		w.Base = address(t, server.URL)
 		return w
 	}
 }
@@ -290,5 +304,29 @@ func TestASettingThatIsNoProxyIsNotRepeated(t *testing.T) {
 	checkFinding(t, findings, "proxy", doctor.Fault, "HTTPS_PROXY or HTTP_PROXY holds something that is no URL of a proxy", "correct it")
 	if strings.Contains(findings[0].Text, "letmein") {
 		t.Error(findings[0].Text)
+	}
+}
+
+func TestNoPartOfAPasswordIsTakenForAProxy(t *testing.T) {
+	for _, setting := range []string{
+		"user:let@mein/1@proxy.internal:3128", "http://user:12/letmein@proxy.internal", "http://letmein:12#3@proxy.internal", "http://letmein:12?3@proxy.internal",
+		"http://user:letmein@[bad", "http://user:let%zzmein@proxy.internal", "ftp://user:letmein@mein",
+	} {
+		t.Run(setting, func(t *testing.T) {
+			w := servePartner(t, nil).way(t)
+			w.Base = address(t, "https://partner.test")
+			w.Resolver = nameServer(t)
+			w.Proxy = (&httpproxy.Config{HTTPSProxy: setting}).ProxyFunc()
+			findings, _ := w.Check(t.Context())
+			for _, f := range findings {
+				if strings.Contains(f.Text+f.Advice, "mein") || strings.Contains(f.Text+f.Advice, ":12") {
+					t.Errorf("%+v holds a part of the password", f)
+				}
+			}
+			if strings.Contains(setting, "%zz") {
+				return // net/http takes no proxy at all
+			}
+			checkFinding(t, findings, "proxy", doctor.Fault, "holds something that is no URL of a proxy", "%2F")
+		})
 	}
 }

@@ -7,8 +7,10 @@ import (
 	"maps"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/signerd/signerd/internal/diagnosis"
 	"github.com/signerd/signerd/internal/partners"
 )
 
@@ -16,6 +18,8 @@ import (
 type handler struct {
 	partner Partner
 	seen    func(Seen)
+	// explaining is held while a refusal is explained, which for a large body takes seconds and hundreds of MiB: one at a time.
+	explaining *sync.Mutex
 }
 
 // answer is what every local partner answers; a session's answer at Noon is other JSON, or nothing.
@@ -23,6 +27,7 @@ type answer struct {
 	Accepted bool   `json:"accepted"`
 	Partner  string `json:"partner"`
 	Reason   string `json:"reason,omitempty"`
+	Advice   string `json:"advice,omitempty"`
 }
 
 // kept is an answer before it goes out.
@@ -41,10 +46,9 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// One byte more than the partner takes, so that it says itself what is too long. An error is the partner's to find, too.
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, partners.MaxBody+1))
 	if err != nil && len(body) <= partners.MaxBody {
-		h.tell(w, r, http.StatusBadRequest, "the body could not be read to its end")
+		h.tell(w, r, http.StatusBadRequest, diagnosis.Finding{Text: "the body could not be read to its end"})
 		return
 	}
-	request := partners.Request{Method: r.Method, Target: r.RequestURI, Header: r.Header, Body: body}
 	k := &kept{header: make(http.Header), status: http.StatusOK}
 	again := r.Clone(r.Context())
 	again.Body = io.NopCloser(bytes.NewReader(body))
@@ -54,31 +58,37 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if json.Unmarshal(k.body.Bytes(), &refused) != nil {
 			refused.Reason = http.StatusText(k.status)
 		}
-		reason := refused.Reason
-		if h.partner.Explain != nil {
-			if better := h.partner.Explain(request, reason); better != "" {
-				reason = better
+		why := diagnosis.Finding{Text: refused.Reason}
+		if h.partner.Explain != nil && k.status == http.StatusUnauthorized {
+			if better := h.explain(r, body, refused.Reason); better.Text != "" {
+				why = better
 			}
 		}
-		h.tell(w, r, k.status, reason)
+		h.tell(w, r, k.status, why)
 		return
 	}
 	maps.Copy(w.Header(), k.header)
 	// Told first: whoever has the answer finds the line.
-	h.note(r, k.status, "")
+	h.note(r, k.status, diagnosis.Finding{})
 	w.WriteHeader(k.status)
 	_, _ = w.Write(k.body.Bytes()) // the client may have gone
 }
 
-// tell refuses.
-func (h handler) tell(w http.ResponseWriter, r *http.Request, status int, reason string) {
-	h.note(r, status, reason)
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(answer{Partner: h.partner.Name, Reason: reason}) // the client may have gone
+func (h handler) explain(r *http.Request, body []byte, reason string) diagnosis.Finding {
+	h.explaining.Lock()
+	defer h.explaining.Unlock()
+	return h.partner.Explain(diagnosis.Request{Method: r.Method, Target: r.RequestURI, Host: r.Host, Header: r.Header, Body: body, Sent: time.Now()}, reason)
 }
 
-func (h handler) note(r *http.Request, status int, reason string) {
+// tell refuses.
+func (h handler) tell(w http.ResponseWriter, r *http.Request, status int, why diagnosis.Finding) {
+	h.note(r, status, why)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(answer{Partner: h.partner.Name, Reason: why.Text, Advice: why.Advice}) // the client may have gone
+}
+
+func (h handler) note(r *http.Request, status int, why diagnosis.Finding) {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
-	h.seen(Seen{Time: time.Now().UTC(), Partner: h.partner.Name, Method: r.Method, Path: path, Status: status, Accepted: status == http.StatusOK, Reason: reason})
+	h.seen(Seen{Time: time.Now().UTC(), Partner: h.partner.Name, Method: r.Method, Path: path, Status: status, Accepted: status == http.StatusOK, Reason: why.Text, Advice: why.Advice})
 }

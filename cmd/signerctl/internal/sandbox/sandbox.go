@@ -12,9 +12,10 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"sync"
 	"time"
 
-	"github.com/signerd/signerd/internal/partners"
+	"github.com/signerd/signerd/internal/diagnosis"
 )
 
 // ErrNotLoopback is the refusal of an address that other machines could reach.
@@ -26,11 +27,12 @@ type Partner struct {
 	Name string
 	// Handler answers 200 with {"accepted":true,…}, or another status with {"accepted":false,"reason":…}.
 	Handler http.Handler
-	// Explain says in plain words why a refused request is refused; the partner's own reason stands where it gives "". nil gives "" always.
-	Explain func(r partners.Request, reason string) string
+	// Explain says in plain words why a request is refused that the partner answered with 401, and what to do; the partner's own reason stands
+	// where its text is empty. The time in r.Sent is when the request arrived. nil gives none always.
+	Explain func(r diagnosis.Request, reason string) diagnosis.Finding
 }
 
-// Seen is a request that was answered. It holds no header, no body and no query.
+// Seen is a request that was answered. It holds no header and no body, and of the query at most what Reason quotes: the parameter that differs.
 type Seen struct {
 	// Time is when the request was answered.
 	Time time.Time `json:"time"`
@@ -46,6 +48,8 @@ type Seen struct {
 	Accepted bool `json:"accepted"`
 	// Reason says what is wrong; empty for an accepted request.
 	Reason string `json:"reason,omitempty"`
+	// Advice says what to do about it, where that is known.
+	Advice string `json:"advice,omitempty"`
 }
 
 // Sandbox is partners that listen.
@@ -61,7 +65,7 @@ var order = []string{"noah", "noba", "noon"}
 // that. ErrNotLoopback is for a host that is no loopback address in digits.
 func Listen(ctx context.Context, address string, served []Partner) (*Sandbox, error) {
 	at, err := netip.ParseAddrPort(address)
-	if err != nil || !at.Addr().IsLoopback() {
+	if err != nil || !at.Addr().IsLoopback() || at.Addr().Zone() != "" {
 		return nil, ErrNotLoopback
 	}
 	if int(at.Port())+len(order)-1 > 65535 {
@@ -102,6 +106,9 @@ func (s *Sandbox) URL(name string) string {
 	return ""
 }
 
+// maxHeaderBytes is room for the headers and the target of a signed request: 16 KiB of token, 16 KiB of target.
+const maxHeaderBytes = 64 << 10
+
 // drain is how long requests that are being answered are waited for at the end.
 const drain = time.Second
 
@@ -109,8 +116,9 @@ const drain = time.Second
 func (s *Sandbox) Serve(ctx context.Context, seen func(Seen)) error {
 	ended := make(chan error, len(s.partners))
 	servers := make([]*http.Server, len(s.partners))
+	explaining := new(sync.Mutex)
 	for i, p := range s.partners {
-		servers[i] = &http.Server{Handler: handler{p, seen}, ReadHeaderTimeout: 10 * time.Second}
+		servers[i] = &http.Server{Handler: handler{p, seen, explaining}, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: maxHeaderBytes}
 		go func() { ended <- servers[i].Serve(s.listeners[i]) }()
 	}
 	var err error

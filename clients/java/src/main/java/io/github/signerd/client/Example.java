@@ -18,10 +18,10 @@ public final class Example {
     try (var signerd = connect(variable("SIGNERD_ADDRESS"))) {
       for (var partner : System.getenv().getOrDefault("PARTNERS", "noah,noba,noon").split(",")) {
         var answer = switch (partner) {
-          case "noah" -> signerd.noah(variable("NOAH_KEY"), "POST",
+          case "noah" -> signerd.noah(variable("NOAH_KEY"), variable("NOAH_URL"), "POST",
               json(variable("NOAH_URL") + "/v1/checkout/payin/fiat?Note=caf%C3%A9%20au+lait&PageSize=20"),
               "{\"CustomerID\":\"c-1\",\"FiatAmount\":\"10.50\",\"Name\":\"Zo\u00eb\"}".getBytes(UTF_8));
-          case "noba" -> signerd.noba(variable("NOBA_KEY"), "POST",
+          case "noba" -> signerd.noba(variable("NOBA_KEY"), variable("NOBA_URL"), "POST",
               json(variable("NOBA_URL") + "/v1/transactions?dry=1"),
               "{\"amount\":\"100\",\"note\":\"Zo\u00eb\"}".getBytes(UTF_8));
           case "noon" -> signerd.noon(variable("NOON_KEY"), "GET",

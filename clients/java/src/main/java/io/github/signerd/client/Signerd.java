@@ -29,6 +29,9 @@ import signerd.v1.SignerServiceGrpc.SignerServiceBlockingStub;
  * Sends requests to partners with headers that signerd makes for exactly the bytes that go out. Each attempt has headers of its own, and
  * redirects are given back instead of followed, since no signature fits two targets. Safe for concurrent use; one is enough for a program.
  *
+ * <p>A request for another scheme, host or port than the partner's base URL is an IllegalArgumentException, and so is a base URL that is
+ * neither https:// nor on a loopback host.
+ *
  * <p>Methods throw {@link io.grpc.StatusRuntimeException} when signerd refuses or cannot be reached, and IOException when the partner cannot.
  */
 public final class Signerd implements AutoCloseable {
@@ -65,25 +68,27 @@ public final class Signerd implements AutoCloseable {
     return new Signerd(Grpc.newChannelBuilder(address, credentials).keepAliveTime(1, TimeUnit.MINUTES)); // signerd allows 30 s and more
   }
 
-  /** Sends a request to NOAH, signed with a key. Method and body are these, whatever the builder has; an empty body is none. */
-  public HttpResponse<byte[]> noah(String key, String method, HttpRequest.Builder builder, byte[] body)
+  /** Sends a request to NOAH, at a base URL, signed with a key. Method and body are these, whatever the builder has; an empty body is none. */
+  public HttpResponse<byte[]> noah(String key, String base, String method, HttpRequest.Builder builder, byte[] body)
       throws IOException, InterruptedException {
     var request = request(method, builder, body);
+    confine(request.uri(), base);
     var question = SignNoahRequestRequest.newBuilder()
         .setKey(key).setMethod(method).setPath(target(request.uri())).setBody(ByteString.copyFrom(body)).build();
     return send(request, signer().signNoahRequest(question).getHeadersMap());
   }
 
-  /** Sends a request to Noba, signed with a key. The body is empty, or JSON as {@code JSON.stringify} writes it. */
-  public HttpResponse<byte[]> noba(String key, String method, HttpRequest.Builder builder, byte[] body)
+  /** Sends a request to Noba, at a base URL, signed with a key. The body is empty, or JSON as {@code JSON.stringify} writes it. */
+  public HttpResponse<byte[]> noba(String key, String base, String method, HttpRequest.Builder builder, byte[] body)
       throws IOException, InterruptedException {
     var request = request(method, builder, body);
+    confine(request.uri(), base);
     var question = ComputeNobaSignatureRequest.newBuilder()
         .setKey(key).setMethod(method).setPath(target(request.uri())).setBody(ByteString.copyFrom(body)).build();
     return send(request, signer().computeNobaSignature(question).getHeadersMap());
   }
 
-  /** Sends a request to Noon with a key's session; when Noon answers 401, once more with the session that follows the rejected one. */
+  /** Sends a request to Noon with a key's session; when Noon answers 401, once more if another follows the rejected one. */
   public HttpResponse<byte[]> noon(String key, String method, HttpRequest.Builder builder, byte[] body)
       throws IOException, InterruptedException {
     var request = request(method, builder, body);
@@ -92,14 +97,16 @@ public final class Signerd implements AutoCloseable {
     if (answer.statusCode() != 401) {
       return answer;
     }
-    return send(request, session(key, session.getSessionId(), request.uri()).getHeadersMap());
+    var next = session(key, session.getSessionId(), request.uri());
+    if (next.getSessionId().equals(session.getSessionId())) {
+      return answer; // signerd has asked Noon, which accepts it: the 401 has another cause
+    }
+    return send(request, next.getHeadersMap());
   }
 
   private GetNoonSessionResponse session(String key, String rejected, URI target) {
     var session = signer().getNoonSession(GetNoonSessionRequest.newBuilder().setKey(key).setRejectedSessionId(rejected).build());
-    if (!origin(URI.create(session.getBaseUrl())).equals(origin(target))) {
-      throw new IllegalArgumentException("the request is not for the gateway of the key's session");
-    }
+    confine(target, session.getBaseUrl());
     return session;
   }
 
@@ -125,6 +132,17 @@ public final class Signerd implements AutoCloseable {
     }
     var path = uri.getRawPath().isEmpty() ? "/" : uri.getRawPath();
     return uri.getRawQuery() == null || uri.getRawQuery().isEmpty() ? path : path + "?" + uri.getRawQuery();
+  }
+
+  /** Refuses a target elsewhere than at the base URL, and a base URL where others could read the headers on the way. */
+  static void confine(URI target, String base) {
+    var allowed = URI.create(base);
+    if (allowed.getHost() == null || !origin(allowed).matches("https://.*|http://(localhost|127(\\.\\d+){3}|\\[::1]):\\d+")) {
+      throw new IllegalArgumentException("the base URL is not https://, nor http:// and a loopback host");
+    }
+    if (!origin(target).equals(origin(allowed))) {
+      throw new IllegalArgumentException("the request is for another scheme, host or port than the base URL");
+    }
   }
 
   private static String origin(URI uri) {

@@ -46,6 +46,7 @@ class SignerdTest {
   private HttpServer partner;
   private Signerd signerd;
   private String gateway;
+  private String session; // signerd's; null for a new one each time
 
   @BeforeEach
   void start() throws Exception {
@@ -83,7 +84,7 @@ class SignerdTest {
   void noahSignsTheTargetAndBodyThatGoOut() throws Exception {
     var target = "/v1/a%2Fb/caf%C3%A9?Note=caf%C3%A9%20au+lait&b=&a&b=2";
     var body = "{\"Name\": \"Zo\u00eb\"}\r\n".getBytes(UTF_8);
-    assertEquals(200, signerd.noah("noah-app", "POST", to(target), body).statusCode());
+    assertEquals(200, signerd.noah("noah-app", at(""), "POST", to(target), body).statusCode());
     var question = (SignNoahRequestRequest) asked.get(0);
     assertEquals("noah-app POST " + target, question.getKey() + " " + question.getMethod() + " " + question.getPath());
     assertArrayEquals(body, question.getBody().toByteArray());
@@ -95,7 +96,7 @@ class SignerdTest {
   @Test
   void nobaSignsTheTargetAndBodyThatGoOut() throws Exception {
     var body = "{\"note\":\"Zo\u00eb\"}".getBytes(UTF_8);
-    signerd.noba("noba-app", "PUT", to("/v1/x%20y?dry=1"), body);
+    signerd.noba("noba-app", at(""), "PUT", to("/v1/x%20y?dry=1"), body);
     var question = (ComputeNobaSignatureRequest) asked.get(0);
     assertEquals("noba-app PUT /v1/x%20y?dry=1", question.getKey() + " " + question.getMethod() + " " + question.getPath());
     assertArrayEquals(body, question.getBody().toByteArray());
@@ -108,7 +109,7 @@ class SignerdTest {
     for (var target : List.of("/", "/?", "/a/../b", "/a//b/", "/a;v=1?x=%7A", "/?a=b?c/d")) {
       sent.clear();
       asked.clear();
-      signerd.noah("noah-app", "GET", to(target), NONE);
+      signerd.noah("noah-app", at(""), "GET", to(target), NONE);
       assertEquals(sent.get(0).target(), ((SignNoahRequestRequest) asked.get(0)).getPath());
     }
     assertEquals("/", Signerd.target(URI.create("http://partner.test")));
@@ -118,8 +119,8 @@ class SignerdTest {
   @Test
   void aRefusalByNoahOrNobaIsGivenBackAtOnce() throws Exception {
     statuses.addAll(List.of(401, 401));
-    assertEquals(401, signerd.noah("noah-app", "GET", to("/"), NONE).statusCode());
-    assertEquals(401, signerd.noba("noba-app", "GET", to("/"), NONE).statusCode());
+    assertEquals(401, signerd.noah("noah-app", at(""), "GET", to("/"), NONE).statusCode());
+    assertEquals(401, signerd.noba("noba-app", at(""), "GET", to("/"), NONE).statusCode());
     assertEquals(2, sent.size());
   }
 
@@ -131,6 +132,15 @@ class SignerdTest {
     assertEquals(List.of("", "session-1"), asked.stream().map(q -> ((GetNoonSessionRequest) q).getRejectedSessionId()).toList());
     assertEquals(List.of("noon 1", "noon 2"), sent.stream().map(Seen::header).toList());
     assertArrayEquals(body, sent.get(1).body());
+  }
+
+  @Test
+  void aRefusalByNoonThatTheSessionDidNotCauseIsGivenBackAtOnce() throws Exception {
+    statuses.add(401);
+    session = "session-of-today";
+    assertEquals(401, signerd.noon("noon-app", "POST", to("/"), "{}".getBytes(UTF_8)).statusCode());
+    assertEquals(2, asked.size());
+    assertEquals(1, sent.size());
   }
 
   @Test
@@ -148,19 +158,42 @@ class SignerdTest {
   }
 
   @Test
+  void aRequestForAnotherSchemeHostOrPortIsRefusedBeforeSignerdIsAsked() {
+    var port = ":" + partner.getAddress().getPort();
+    for (var base : List.of("https://127.0.0.1" + port, "http://localhost" + port, "http://127.0.0.1", "https://api.noah.com", "")) {
+      assertThrows(IllegalArgumentException.class, () -> signerd.noah("noah-app", base, "GET", to("/"), NONE), base);
+      assertThrows(IllegalArgumentException.class, () -> signerd.noba("noba-app", base, "GET", to("/"), NONE), base);
+    }
+    assertEquals(0, asked.size() + sent.size());
+  }
+
+  @Test
+  void plainHttpIsForLoopbackHostsOnly() throws Exception {
+    for (var base : List.of("http://api.noah.com", "http://10.0.0.1", "http://127.0.0.1.noah.com", "http://localhost.noah.com", "http://[::2]")) {
+      var request = HttpRequest.newBuilder(URI.create(base));
+      assertThrows(IllegalArgumentException.class, () -> signerd.noah("noah-app", base, "GET", request, NONE), base);
+      assertThrows(IllegalArgumentException.class, () -> signerd.noba("noba-app", base, "GET", request, NONE), base);
+    }
+    assertEquals(0, asked.size() + sent.size());
+    for (var base : List.of("http://127.1.2.3", "http://[::1]:8080", "HTTP://LocalHost:8080", "https://api.noah.com/v1")) {
+      Signerd.confine(URI.create(base), base);
+    }
+  }
+
+  @Test
   void aRedirectIsGivenBack() throws Exception {
     statuses.add(307);
-    assertEquals(307, signerd.noah("noah-app", "POST", to("/"), NONE).statusCode());
+    assertEquals(307, signerd.noah("noah-app", at(""), "POST", to("/"), NONE).statusCode());
     assertEquals(1, sent.size());
   }
 
   @Test
   void signerdIsAskedAgainOnlyWhileItIsUnavailable() throws Exception {
     refusals.addAll(List.of(Status.UNAVAILABLE, Status.UNAVAILABLE));
-    assertEquals(200, signerd.noah("noah-app", "GET", to("/"), NONE).statusCode());
+    assertEquals(200, signerd.noah("noah-app", at(""), "GET", to("/"), NONE).statusCode());
     assertEquals(3, asked.size());
     refusals.add(Status.PERMISSION_DENIED);
-    var refusal = assertThrows(StatusRuntimeException.class, () -> signerd.noah("noah-app", "GET", to("/"), NONE));
+    var refusal = assertThrows(StatusRuntimeException.class, () -> signerd.noah("noah-app", at(""), "GET", to("/"), NONE));
     assertEquals(Status.Code.PERMISSION_DENIED, refusal.getStatus().getCode());
     assertEquals(4, asked.size());
     assertEquals(1, sent.size());
@@ -191,7 +224,7 @@ class SignerdTest {
     @Override
     public void getNoonSession(GetNoonSessionRequest question, StreamObserver<GetNoonSessionResponse> to) {
       var n = asked.size() + 1;
-      answer(question, GetNoonSessionResponse.newBuilder().putHeaders("X-Signed", "noon " + n).setSessionId("session-" + n)
+      answer(question, GetNoonSessionResponse.newBuilder().putHeaders("X-Signed", "noon " + n).setSessionId(session != null ? session : "session-" + n)
           .setBaseUrl(gateway).build(), to);
     }
   }
