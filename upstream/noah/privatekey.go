@@ -147,6 +147,12 @@ func publicKeyFits(key *ecdsa.PrivateKey, sec1 []byte) bool {
 		return false
 	}
 	defer clear(parsed.PrivateKey)
+	// encoding/asn1 passes over what it does not know at the end of a sequence: after a wrong length the public key would be there.
+	whole, err := asn1.Marshal(parsed)
+	if err != nil || !bytes.Equal(whole, sec1) {
+		return false
+	}
+	defer clear(whole)
 	found := parsed.PublicKey.Bytes
 	if len(found) == 0 {
 		return true

@@ -262,6 +262,23 @@ func TestNoSingleWrongCharacterMakesAnotherKey(t *testing.T) {
 	}
 }
 
+// With a private key that begins with a zero, a length that is one too great takes in the next byte for it.
+func TestAWrongLengthDoesNotHideThePublicKey(t *testing.T) {
+	key := newKey(t, elliptic.P256())
+	for d, err := key.Bytes(); err != nil || d[0] != 0; d, err = key.Bytes() {
+		key = newKey(t, elliptic.P256())
+	}
+	block, _ := pem.Decode(pkcs8PEM(t, key))
+	const length = 35 // of the private key's octet string
+	if block.Bytes[length] != 32 {
+		t.Fatalf("at %d is %d, and not the private key's length", length, block.Bytes[length])
+	}
+	block.Bytes[length]++
+	if _, err := noah.ParsePrivateKey(pem.EncodeToMemory(block)); err == nil {
+		t.Error("another key was taken for it")
+	}
+}
+
 func TestACanonicalKeyImportsAsItself(t *testing.T) {
 	for _, algorithm := range []string{noah.ES384, noah.ES256} {
 		generated, err := noah.Scheme{}.Generate(algorithm)
