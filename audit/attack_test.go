@@ -78,7 +78,7 @@ func TestAForgedTimeDoesNotMakeRetentionDelete(t *testing.T) {
 		}
 		l = w.open()
 		w.must(l, ids("later", 3)...)
-		time.Sleep(2 * time.Minute)
+		time.Sleep(2 * time.Minute) // of the bubble's clock
 		synctest.Wait()
 		if l.First() != 0 {
 			t.Errorf("retention deleted all before %d, which is not old", l.First())
@@ -98,7 +98,7 @@ func TestFilesOfAnotherLogAreNotRemoved(t *testing.T) {
 		other := newWorld(t, m)
 		other.config.Signer = signerOf(t, "log.example/other", 2)
 		l = other.open()
-		time.Sleep(5 * time.Second)
+		time.Sleep(5 * time.Second) // of the bubble's clock
 		if !errors.Is(l.Err(), audit.ErrMissing) {
 			t.Errorf("the log says %v", l.Err())
 		}
@@ -173,7 +173,7 @@ func TestAKeepThatHangsDoesNotStopTheLog(t *testing.T) {
 			return nil
 		}
 		l := w.open()
-		time.Sleep(2 * time.Second)
+		time.Sleep(2 * time.Second) // of the bubble's clock
 		w.must(l, ids("a", 500)...)
 		close(release)
 		w.check(m, l)

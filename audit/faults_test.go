@@ -17,7 +17,8 @@ import (
 	"github.com/signerd/signerd/audit/disk/disktest"
 )
 
-// live is some life of a log: commits of one and of many, rotation, compression, retention, and a second process.
+// live is some life of a log: commits of one and of many, rotation, compression, retention, and a second process. It sleeps on the
+// clock of a synctest bubble, so that the log's timers come due; no time passes.
 func (w *world) live() *audit.Log {
 	l := w.reopen(nil)
 	for round := range 3 {
@@ -40,7 +41,7 @@ func (w *world) live() *audit.Log {
 	return l
 }
 
-// settle waits until a log has recovered, and has told of what was refused.
+// settle waits, on the bubble's clock, until a log has recovered, and has told of what was refused.
 func settle(l *audit.Log) {
 	for i := 0; l.Err() != nil && i < 60; i++ {
 		time.Sleep(time.Second)
@@ -48,7 +49,7 @@ func settle(l *audit.Log) {
 	time.Sleep(1100 * time.Millisecond)
 }
 
-// reopen ends one process and begins another, which may have to try until the disk can be read.
+// reopen ends one process and begins another, which may have to try, on the bubble's clock, until the disk can be read.
 func (w *world) reopen(l *audit.Log) *audit.Log {
 	if l != nil {
 		w.close(l)

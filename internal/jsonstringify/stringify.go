@@ -288,7 +288,7 @@ func decodeEscape(b []byte) (r rune, n int, same bool) {
 	}
 }
 
-// codeUnit reads the \uXXXX that b starts with, if it does, and whether its digits are in lower case.
+// codeUnit reads the escape of four hexadecimal digits that b starts with, if it does, and whether these are in lower case.
 func codeUnit(b []byte) (r rune, lower, ok bool) {
 	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
 		return 0, false, false

@@ -3,6 +3,7 @@ package ownfile_test
 import (
 	"bytes"
 	"crypto/fips140"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,7 +68,8 @@ func TestEveryFileThatSignerdMakesIsKnown(t *testing.T) {
 }
 
 func TestAPartnersSecretsAreNotSignerdsOwn(t *testing.T) {
-	for _, content := range []string{"", "x", "apikey_sandbox_0123", "signerd", "-----BEGIN PRIVATE KEY-----\n", `{"type":"signerd-root-key-v1:"}`} {
+	armor := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY"})) // the form of a partner's key, with none in it
+	for _, content := range []string{"", "x", "apikey_sandbox_0123", "signerd", armor, `{"type":"signerd-root-key-v1:"}`} {
 		if kind := ownfile.Kind([]byte(content)); kind != "" {
 			t.Errorf("%q is taken for %s", content, kind)
 		}
